@@ -1,1 +1,12 @@
 //! Under construction.
+pub mod copy;
+pub mod error;
+pub mod inspect;
+pub mod inventory;
+pub mod knowledge;
+pub mod pg;
+pub mod phase;
+pub mod policy;
+pub mod report;
+
+pub use error::{Class, Error, Result, Side};

@@ -1,0 +1,4 @@
+//! Under construction.
+pub mod digest;
+pub mod part;
+pub mod stream;

@@ -1,0 +1,17 @@
+//! PostgreSQL as seen from outside: addresses, sockets, sessions, failures, names.
+//! Knows nothing of bots, phases or migrations.
+
+mod dsn;
+mod failure;
+mod name;
+mod session;
+mod stream;
+mod wire;
+
+pub use dsn::{Dsn, SslMode};
+pub use failure::Failure;
+pub use name::{QualifiedName, quote_ident, quote_literal};
+pub use session::Session;
+pub use stream::Stream;
+pub(crate) use wire::frame;
+pub use wire::{CopyFormat, TextRow, WireConnection};

@@ -1,0 +1,167 @@
+//! What the operator wants: every choice that planning and copying depend on, resolved once by the program.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::Table;
+use crate::knowledge::Knowledge;
+use crate::pg::{Dsn, QualifiedName};
+
+/// The two clusters of a migration.
+#[derive(Debug, Clone)]
+pub struct Clusters {
+    /// Where the data is.
+    pub source: Dsn,
+    /// Where it goes.
+    pub target: Dsn,
+}
+
+/// What to do with rows that are on the target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// Refuse to start.
+    Refuse,
+    /// Bots that have rows on the target keep them; only the others are copied.
+    Keep,
+    /// Rows of the source's bots are replaced; bots known only to the target keep theirs. A table without a bot
+    /// column is emptied first.
+    Replace,
+}
+
+/// The operator's choices.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Shape of the knowledge base.
+    pub knowledge: Knowledge,
+    /// Tables to move; all user tables when empty.
+    pub include: Vec<Pattern>,
+    /// Tables to leave.
+    pub exclude: Vec<Pattern>,
+    /// Connections that copy at the same time, on each side.
+    pub jobs: usize,
+    /// Bytes of table and TOAST that one part aims at.
+    pub part_bytes: u64,
+    /// Rows that are on the target already.
+    pub existing: Existing,
+    /// How long a statement on the target may wait for somebody's lock.
+    pub lock_timeout: Duration,
+    /// Memory that index builds may use together, in bytes; detected when `None`.
+    pub index_memory: Option<u64>,
+    /// Indexes built at the same time; derived from memory when `None`.
+    pub index_jobs: Option<usize>,
+    /// Directory of `pg_dump` and `pg_restore`; `PATH` when `None`.
+    pub pg_bin_dir: Option<PathBuf>,
+    /// How often the run starts over by itself after a lost connection.
+    pub retries: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            knowledge: Knowledge::default(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            // One COPY keeps one core of each server busy; four suit small servers without hurting large ones.
+            jobs: 4,
+            part_bytes: 64 << 20,
+            existing: Existing::Refuse,
+            lock_timeout: Duration::from_secs(30),
+            index_memory: None,
+            index_jobs: None,
+            pg_bin_dir: None,
+            retries: 3,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether the table is to be moved. A partition goes with its parent.
+    pub fn selects(&self, table: &Table) -> bool {
+        let matches = |patterns: &[Pattern]| {
+            patterns.iter().any(|pattern| {
+                pattern.matches(&table.name)
+                    || table.partition_of.as_ref().is_some_and(|parent| pattern.matches(parent))
+            })
+        };
+        (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
+    }
+
+    /// Whether every table is to be moved.
+    pub fn selects_everything(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+}
+
+/// A table pattern as `pg_dump --table` users write it: `schema.table` with `*` and `?`; without a dot, any schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    schema: Option<String>,
+    name: String,
+}
+
+impl Pattern {
+    /// Parses a pattern; every text is one.
+    pub fn new(text: &str) -> Self {
+        match text.split_once('.') {
+            Some((schema, name)) => Pattern { schema: Some(schema.into()), name: name.into() },
+            None => Pattern { schema: None, name: text.into() },
+        }
+    }
+
+    /// Whether the name fits.
+    pub fn matches(&self, name: &QualifiedName) -> bool {
+        self.schema.as_deref().is_none_or(|schema| fits(schema, &name.schema))
+            && fits(&self.name, &name.name)
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Glob match of `*` (any run) and `?` (any one character).
+fn fits(pattern: &str, text: &str) -> bool {
+    let mut characters = pattern.chars();
+    match characters.next() {
+        None => text.is_empty(),
+        Some('*') => {
+            let rest = characters.as_str();
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .any(|at| fits(rest, &text[at..]))
+        }
+        Some(wanted) => {
+            let mut have = text.chars();
+            have.next().is_some_and(|found| wanted == '?' || wanted == found)
+                && fits(characters.as_str(), have.as_str())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_like_pg_dumps() {
+        let name = QualifiedName::new("public", "items_2024");
+        for (pattern, fits) in [
+            ("items*", true),
+            ("public.items_????", true),
+            ("other.items*", false),
+            ("*.*", true),
+            ("item", false),
+        ] {
+            assert_eq!(Pattern::new(pattern).matches(&name), fits, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What the migration tells the outside while it works. Core emits; the program draws bars, writes lines or JSON.
+
+use serde::Serialize;
+
+use crate::phase::Phase;
+
+/// Receives events; called from several threads, so it must not block for long.
+pub trait Reporter: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// Something that happened. Serialised as `{"event": "part_finished", …}`; names, counts and times only, never rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A run began.
+    Started {
+        /// Migration id.
+        migration: String,
+        /// Whether an earlier run's work is continued.
+        resumed: bool,
+        /// Tables to move.
+        tables: usize,
+        /// Bytes of their heaps and TOAST on the source.
+        bytes: u64,
+    },
+    /// A phase began.
+    PhaseStarted {
+        /// Which.
+        phase: Phase,
+        /// Its place, 1-based.
+        step: usize,
+        /// How many there are.
+        steps: usize,
+    },
+    /// A phase ended and is recorded.
+    PhaseFinished {
+        /// Which.
+        phase: Phase,
+        /// How long it took in this run.
+        seconds: f64,
+    },
+    /// Rows are moving. Sent about four times a second while they are.
+    Copying {
+        /// Rows moved, finished and in flight, over all runs of this migration.
+        rows: u64,
+        /// COPY bytes moved, likewise.
+        bytes: u64,
+        /// Parts finished.
+        parts: usize,
+        /// Parts in all.
+        parts_total: usize,
+        /// COPY bytes expected in all, extrapolated from the parts finished.
+        bytes_expected: u64,
+    },
+    /// A part and its record are committed on the target.
+    PartFinished {
+        /// Table, `schema.name`.
+        table: String,
+        /// Ordinal of the part in its table, 0-based.
+        part: u32,
+        /// Parts of the table.
+        parts: u32,
+        /// Rows.
+        rows: u64,
+        /// COPY bytes.
+        bytes: u64,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// A finished table was changed on the source since it was copied, and is copied again.
+    TableRedone {
+        /// Table, `schema.name`.
+        table: String,
+        /// What gave it away.
+        reason: String,
+    },
+    /// An index or constraint build began.
+    IndexStarted {
+        /// Index or constraint name.
+        index: String,
+        /// Table, `schema.name`.
+        table: String,
+        /// `maintenance_work_mem` given to it, in bytes.
+        memory: u64,
+        /// Whether a vector index's graph or lists are expected to fit into that memory; `None` for others.
+        fits: Option<bool>,
+    },
+    /// What `pg_stat_progress_create_index` says.
+    IndexProgress {
+        /// Index name.
+        index: String,
+        /// The server's name of the phase.
+        phase: String,
+        /// Percent of that phase, 0 to 100, when the server counts.
+        percent: Option<f64>,
+    },
+    /// An index is built and recorded.
+    IndexFinished {
+        /// Index name.
+        index: String,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// A server said something the operator should read (an HNSW graph that no longer fits, say).
+    Notice {
+        /// The text.
+        text: String,
+    },
+    /// A connection was lost; the run starts over from what is recorded.
+    Retrying {
+        /// What failed.
+        error: String,
+        /// Which retry this is, 1-based.
+        attempt: u32,
+        /// How many there are at most.
+        attempts: u32,
+    },
+    /// Verification goes on.
+    Verifying {
+        /// Table, `schema.name`, or the name of the check.
+        what: String,
+        /// Bytes read on both sides.
+        bytes: u64,
+        /// Bytes expected.
+        bytes_expected: u64,
+    },
+    /// The run is complete and recorded.
+    Finished(Summary),
+}
+
+/// What a run of `migrate` did, over all its runs where it was interrupted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Migration id.
+    pub migration: String,
+    /// Per table.
+    pub tables: Vec<TableSummary>,
+    /// Rows in all.
+    pub rows: u64,
+    /// COPY bytes in all.
+    pub bytes: u64,
+    /// Seconds of each phase, in order, over all runs.
+    pub phases: Vec<(Phase, f64)>,
+    /// What `plan` had estimated for each phase before the first run, where it did.
+    pub estimated: Vec<(Phase, f64)>,
+    /// Seconds of this run.
+    pub seconds: f64,
+}
+
+/// What was done for one table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TableSummary {
+    /// Table, `schema.name`.
+    pub table: String,
+    /// Rows.
+    pub rows: u64,
+    /// COPY bytes.
+    pub bytes: u64,
+    /// Parts.
+    pub parts: u32,
+    /// Indexes and index-backed constraints built.
+    pub indexes: u32,
+}
