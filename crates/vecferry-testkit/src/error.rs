@@ -81,6 +81,13 @@ pub enum Error {
         /// Its value.
         value: String,
     },
+    /// No certificate could be made for a TLS terminator.
+    #[error("prepare TLS")]
+    Tls {
+        /// Why.
+        #[source]
+        source: crate::tls::TlsError,
+    },
     /// The database refused something.
     #[error("{action}")]
     Database {

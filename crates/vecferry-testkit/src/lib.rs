@@ -19,12 +19,19 @@ mod cluster;
 mod database;
 mod error;
 mod pair;
+mod proxy;
 mod servers;
+mod tls;
 mod wheel;
+
+pub mod corpus;
+pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};
 pub use database::{Database, Session};
 pub use error::{Error, Result};
 pub use pair::{PAIR_ENV, Pair, pair};
+pub use proxy::FaultProxy;
 pub use servers::Version;
+pub use tls::{TlsError, TlsFront};
 pub use wheel::{MODEL, Wheel, cache_dir};

@@ -4,3 +4,6 @@
 
 mod clusters;
 mod databases;
+mod faults;
+mod text_and_vectors;
+mod tls;
