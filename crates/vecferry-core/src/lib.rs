@@ -1,12 +1,15 @@
 //! Under construction.
+pub mod cleanup;
 pub mod copy;
 pub mod error;
 pub mod inspect;
 pub mod inventory;
 pub mod knowledge;
 pub mod pg;
+pub mod migration;
 pub mod phase;
 pub mod policy;
 pub mod report;
+pub mod status;
 
 pub use error::{Class, Error, Result, Side};

@@ -1,1 +1,37 @@
-//! Under construction.
+//! Everything a test or the demo needs besides vecferry itself: PostgreSQL clusters that live and
+//! die with the process, databases on them, a proxy that misbehaves on command, a TLS terminator,
+//! a corpus and vectors. Development only; nothing that ships depends on it.
+//!
+//! A test starts like this:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), vecferry_testkit::Error> {
+//! use vecferry_testkit::{Database, pair};
+//!
+//! let pair = pair().await; // one pair of clusters for all tests
+//! let source = Database::create(&pair.source, "orders").await?; // dropped when it goes
+//! source.batch("CREATE TABLE t (id int)").await?;
+//! # Ok(()) }
+//! ```
+
+mod account;
+mod cluster;
+mod database;
+mod error;
+mod pair;
+mod proxy;
+mod servers;
+mod tls;
+mod wheel;
+
+pub mod corpus;
+pub mod vectors;
+
+pub use cluster::{Cluster, Options, Stop};
+pub use database::{Database, Session};
+pub use error::{Error, Result};
+pub use pair::{PAIR_ENV, Pair, pair};
+pub use proxy::FaultProxy;
+pub use servers::Version;
+pub use tls::{TlsError, TlsFront};
+pub use wheel::{MODEL, Wheel, cache_dir};

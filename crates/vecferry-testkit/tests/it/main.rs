@@ -1,0 +1,9 @@
+//! Tests of the rig itself, one file per concept; `clusters` shows every way a server can end.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod clusters;
+mod databases;
+mod faults;
+mod text_and_vectors;
+mod tls;
