@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::phase::Phase;
 use crate::pg::Dsn;
+use crate::phase::Phase;
 
 /// The newest migration found on a target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
