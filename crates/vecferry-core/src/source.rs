@@ -16,7 +16,7 @@ use crate::policy::Policy;
 
 /// What makes a source this source: state of another one must never be mixed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceIdentity {
+pub(crate) struct SourceIdentity {
     /// `host:port/database`, for people; the same cluster may have several addresses.
     pub address: String,
     /// Identity of the cluster; `None` where the role may not read it.
@@ -42,7 +42,7 @@ impl SourceIdentity {
     }
 
     /// What differs from `recorded` so that its state cannot be used, in words. An address may differ.
-    pub fn conflict_with(&self, recorded: &SourceIdentity) -> Option<String> {
+    pub(crate) fn conflict_with(&self, recorded: &SourceIdentity) -> Option<String> {
         if self.system_identifier != recorded.system_identifier {
             let name = |identifier: &Option<String>| {
                 identifier.clone().unwrap_or_else(|| "unknown".into())
@@ -75,7 +75,7 @@ impl SourceIdentity {
 
 /// The bounds of a snapshot in 64-bit transaction ids (`pg_current_snapshot()`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SnapshotBounds {
+pub(crate) struct SnapshotBounds {
     /// Every transaction below this is finished and visible if it committed.
     pub xmin: i64,
     /// No transaction from this on is visible.

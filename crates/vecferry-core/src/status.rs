@@ -1,11 +1,15 @@
 //! What a migration is doing, read from the record on the target and from PostgreSQL's own progress views: from any
 //! machine, while it runs and after a crash.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
-use crate::error::Result;
-use crate::pg::Dsn;
+use crate::error::{Result, Side};
+use crate::index::build::read_progress;
+use crate::pg::{Dsn, Session};
 use crate::phase::Phase;
+use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
 
 /// The newest migration found on a target.
 #[derive(Debug, Clone, PartialEq, Serialize)]

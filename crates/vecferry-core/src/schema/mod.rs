@@ -44,7 +44,7 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     let programs = Programs::find(run.policy.pg_bin_dir.as_deref()).await?;
     let archive = Archive::dump(programs, &run.clusters.source, &source.name).await?;
     let objects = identify(run, source, &archive.entries().await?).await?;
-    let entries = entries_to_restore(run, &archive, &objects, &[]).await?;
+    let entries = entries_to_restore(&archive, &objects, &[]).await?;
     let with_roles = may_carry_roles(run, source).await?;
     let script = archive.script(Section::PreData, &entries, with_roles).await?;
 
@@ -87,7 +87,7 @@ pub(crate) struct Begun<'a> {
 pub(crate) struct Objects {
     /// Whether owners and grants are carried.
     with_roles: bool,
-    /// The objects that are moved.
+    /// The objects of the dump.
     objects: Vec<Identified>,
 }
 
@@ -98,8 +98,8 @@ struct Identified {
     object: u32,
     kind: String,
     identity: String,
-    /// Whether it hangs on a table that is not moved.
-    unselected: bool,
+    /// Whether it is not moved: on the target before the migration, or hanging on a table that is not selected.
+    left: bool,
 }
 
 /// Creates the second half: constraints over the indexes that are built, then the dump's post-data; enters the
@@ -111,7 +111,7 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
     let programs = Programs::find(run.policy.pg_bin_dir.as_deref()).await?;
     let (dump, recorded) = store::archive(&run.control, &run.id).await?;
     let archive = Archive::restore(programs, &dump).await?;
-    let entries = entries_to_restore(run, &archive, &recorded.objects, built).await?;
+    let entries = entries_to_restore(&archive, &recorded.objects, built).await?;
     let script = archive.script(Section::PostData, &entries, recorded.with_roles).await?;
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
@@ -161,36 +161,32 @@ fn refuse_unfit(run: &Run<'_>, source: &SourceSnapshot, target: &Inventory) -> R
     })
 }
 
-/// The dump's entries without what is on the target, what is not selected and what `built` has done.
+/// The dump's entries without what is left alone and what `built` has done.
 async fn entries_to_restore(
-    run: &Run<'_>,
     archive: &Archive,
     objects: &[Identified],
     built: &[IndexPlan],
 ) -> Result<Vec<Entry>> {
-    let rows =
-        run.control.query("list the target's objects", include_str!("identity.sql"), &[]).await?;
-    let there: HashSet<(&str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut exclusions = Exclusions::default();
-    for object in objects {
-        if object.unselected || there.contains(&(object.kind.as_str(), object.identity.as_str())) {
-            exclusions.objects.insert((object.catalog, object.object));
-        }
-    }
+    let left = objects.iter().filter(|object| object.left);
+    exclusions.objects.extend(left.map(|object| (object.catalog, object.object)));
     for plan in built {
-        exclusions.objects.insert((PG_CLASS, plan.oid));
-        exclusions.objects.insert((PG_CONSTRAINT, plan.constraint_oid));
+        exclusions.built.insert((PG_CLASS, plan.oid));
+        exclusions.built.insert((PG_CONSTRAINT, plan.constraint_oid));
     }
     Ok(toc::filter(archive.entries().await?, &exclusions).0)
 }
 
-/// Names the entries that are objects, by PostgreSQL's own notion of identity.
+/// Names the entries that are objects by PostgreSQL's own notion of identity, and tells which are left alone.
 async fn identify(
     run: &Run<'_>,
     source: &SourceSnapshot,
     entries: &[Entry],
 ) -> Result<Vec<Identified>> {
     let unselected = unselected(run, source).await?;
+    let rows =
+        run.control.query("list the target's objects", include_str!("identity.sql"), &[]).await?;
+    let there: HashSet<(&str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let objects: Vec<&Entry> =
         entries.iter().filter(|entry| entry.catalog != 0 && entry.object != 0).collect();
     let catalogs: Vec<u32> = objects.iter().map(|entry| entry.catalog).collect();
@@ -201,8 +197,10 @@ async fn identify(
         source.session().query("identify the dumped objects", sql, &[&catalogs, &oids]).await?;
     let identified = |row: &tokio_postgres::Row| {
         let (catalog, object) = (row.get(0), row.get(1));
-        let unselected = unselected.contains(&(catalog, object));
-        Identified { catalog, object, kind: row.get(2), identity: row.get(3), unselected }
+        let (kind, identity): (String, String) = (row.get(2), row.get(3));
+        let left = unselected.contains(&(catalog, object))
+            || there.contains(&(kind.as_str(), identity.as_str()));
+        Identified { catalog, object, kind, identity, left }
     };
     Ok(rows.iter().map(identified).collect())
 }

@@ -74,8 +74,10 @@ fn parse_line(line: &str) -> Option<Entry> {
 /// What must not be restored.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exclusions {
-    /// Objects by catalog and OID: on the target already, built by us, or not selected.
+    /// Objects by catalog and OID that are on the target already or not selected; what speaks of them goes with them.
     pub(super) objects: HashSet<(u32, u32)>,
+    /// Objects that we have built; their comments and attachments are still to come.
+    pub(super) built: HashSet<(u32, u32)>,
 }
 
 /// Splits the entries into those to restore, in order, and those to leave.
@@ -94,7 +96,10 @@ pub(super) fn filter(entries: Vec<Entry>, exclusions: &Exclusions) -> (Vec<Entry
                 .any(|other| other.kind == "MATERIALIZED VIEW" && other.object == entry.object);
         refreshed || (entry.object == 0 && left.iter().any(|other| speaks_of(entry, other)))
     };
-    entries.into_iter().partition(|entry| !excluded(entry) && !dependent(entry))
+    let built = |entry: &Entry| {
+        entry.object != 0 && exclusions.built.contains(&(entry.catalog, entry.object))
+    };
+    entries.into_iter().partition(|entry| !excluded(entry) && !built(entry) && !dependent(entry))
 }
 
 /// Whether an entry without OIDs is about `other`: the same subject (an attachment, an ownership), the subject with
@@ -146,7 +151,8 @@ mod tests {
 ";
 
     fn left_for(objects: &[(u32, u32)]) -> Vec<String> {
-        let exclusions = Exclusions { objects: objects.iter().copied().collect() };
+        let exclusions =
+            Exclusions { objects: objects.iter().copied().collect(), ..Exclusions::default() };
         let (_, left) = filter(parse(LIST), &exclusions);
         left.iter().map(|entry| format!("{} {}", entry.kind, entry.subject)).collect()
     }

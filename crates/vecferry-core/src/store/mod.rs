@@ -16,17 +16,17 @@ use crate::phase::Phase;
 use crate::schema::Objects;
 use crate::source::{SnapshotBounds, SourceIdentity};
 
-pub use read::{FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals};
+pub(crate) use read::{FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals};
 
 /// Key of the advisory lock that a running migration holds on its target: "vecferry" in ASCII, cut to 63 bits.
 const LOCK_KEY: i64 = 0x7665_6366_6572_7279;
 
 /// Name of the schema.
-pub const SCHEMA: &str = "vecferry";
+pub(crate) const SCHEMA: &str = "vecferry";
 
 /// A table as the migration moves it, fixed when the schema is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relation {
+pub(crate) struct Relation {
     /// OID on the source.
     pub oid: u32,
     /// Name, the same on both sides.
@@ -51,7 +51,7 @@ pub struct Relation {
 ///
 /// # Errors
 /// [`Error::Refused`] when another migration holds it, naming its session.
-pub async fn lock(session: &Session) -> Result<()> {
+pub(crate) async fn lock(session: &Session) -> Result<()> {
     let sql = "SELECT pg_try_advisory_lock($1)";
     if session.query_one("take the migration lock", sql, &[&LOCK_KEY]).await?.get(0) {
         return Ok(());
@@ -71,7 +71,7 @@ pub async fn lock(session: &Session) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target cannot be read.
-pub async fn lock_holder(session: &Session) -> Result<Option<String>> {
+pub(crate) async fn lock_holder(session: &Session) -> Result<Option<String>> {
     // A bigint key is shown as two halves, with objsubid 1.
     let sql = "SELECT format('process %s from %s since %s', a.pid, COALESCE(host(a.client_addr), 'a local socket'), \
                to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')) \
@@ -88,7 +88,7 @@ pub async fn lock_holder(session: &Session) -> Result<Option<String>> {
 ///
 /// # Errors
 /// [`Error::Postgres`] when the role may not create schemas.
-pub async fn prepare(session: &Session) -> Result<()> {
+pub(crate) async fn prepare(session: &Session) -> Result<()> {
     session.batch("create the schema vecferry for the record", include_str!("schema.sql")).await
 }
 
@@ -96,7 +96,7 @@ pub async fn prepare(session: &Session) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target cannot be read.
-pub async fn exists(session: &Session) -> Result<bool> {
+pub(crate) async fn exists(session: &Session) -> Result<bool> {
     let sql = "SELECT to_regclass('vecferry.migration') IS NOT NULL";
     Ok(session.query_one("look for the record", sql, &[]).await?.get(0))
 }
@@ -106,7 +106,7 @@ pub async fn exists(session: &Session) -> Result<bool> {
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn insert(
+pub(crate) async fn insert(
     session: &Session,
     id: &str,
     source: &SourceIdentity,
@@ -124,7 +124,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn insert_relation(
+pub(crate) async fn insert_relation(
     session: &Session,
     id: &str,
     relation: &Relation,
@@ -173,7 +173,7 @@ async fn insert_parts(session: &Session, id: &str, oid: i64, parts: &[Part]) -> 
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn insert_indexes(session: &Session, id: &str, plans: &[IndexPlan]) -> Result<()> {
+pub(crate) async fn insert_indexes(session: &Session, id: &str, plans: &[IndexPlan]) -> Result<()> {
     let sql = "INSERT INTO vecferry.index_build (migration, ordinal, relation, name, origin, plan) \
                VALUES ($1, $2, $3, $4, $5, $6)";
     for (ordinal, plan) in plans.iter().enumerate() {
@@ -221,7 +221,7 @@ pub(crate) async fn archive(session: &Session, id: &str) -> Result<(Vec<u8>, Obj
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn insert_created(
+pub(crate) async fn insert_created(
     session: &Session,
     id: &str,
     objects: &[(String, String)],
@@ -238,7 +238,7 @@ pub async fn insert_created(
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn enter(
+pub(crate) async fn enter(
     session: &Session,
     id: &str,
     phase: Phase,
@@ -261,7 +261,7 @@ pub async fn enter(
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn note_interruption(
+pub(crate) async fn note_interruption(
     session: &Session,
     id: &str,
     spent: (Phase, f64),
@@ -278,7 +278,7 @@ pub async fn note_interruption(
 
 /// The statements that record a part as finished; to be run in the transaction that holds its rows. The first
 /// returns one row exactly when the part was still open.
-pub fn part_finished_sql(
+pub(crate) fn part_finished_sql(
     id: &str,
     part: &Part,
     digests: &Digests,
@@ -325,7 +325,7 @@ pub fn part_finished_sql(
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn reopen_relation(
+pub(crate) async fn reopen_relation(
     session: &Session,
     id: &str,
     oid: u32,
@@ -344,7 +344,7 @@ pub async fn reopen_relation(
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn index_finished(
+pub(crate) async fn index_finished(
     session: &Session,
     id: &str,
     ordinal: i32,
@@ -361,7 +361,7 @@ pub async fn index_finished(
 ///
 /// # Errors
 /// [`Error::Postgres`] when the target fails.
-pub async fn forget(session: &Session, id: &str) -> Result<()> {
+pub(crate) async fn forget(session: &Session, id: &str) -> Result<()> {
     session
         .execute("forget the migration", "DELETE FROM vecferry.migration WHERE id = $1", &[&id])
         .await?;

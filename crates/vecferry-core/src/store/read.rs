@@ -14,7 +14,7 @@ use crate::source::{SnapshotBounds, SourceIdentity};
 
 /// A migration as recorded.
 #[derive(Debug, Clone)]
-pub struct MigrationRecord {
+pub(crate) struct MigrationRecord {
     /// Migration id.
     pub id: String,
     /// `copy`.
@@ -42,7 +42,7 @@ impl MigrationRecord {
     ///
     /// # Errors
     /// [`Error::Postgres`] when the target cannot be read.
-    pub async fn newest(session: &Session) -> Result<Option<MigrationRecord>> {
+    pub(crate) async fn newest(session: &Session) -> Result<Option<MigrationRecord>> {
         let sql = r#"SELECT id, method, source, phase, phase_seconds, estimates,
             to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), to_char(updated_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
             to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), last_error
@@ -79,7 +79,7 @@ fn by_phase(row: &Row, column: usize) -> Vec<(Phase, f64)> {
 
 /// A table of a migration with its parts.
 #[derive(Debug, Clone)]
-pub struct RelationRecord {
+pub(crate) struct RelationRecord {
     /// The table.
     pub relation: Relation,
     /// Parts not finished, in order.
@@ -90,7 +90,7 @@ pub struct RelationRecord {
 
 /// A part whose rows are on the target.
 #[derive(Debug, Clone)]
-pub struct FinishedPart {
+pub(crate) struct FinishedPart {
     /// The part.
     pub part: Part,
     /// Rows copied.
@@ -110,7 +110,7 @@ impl RelationRecord {
     ///
     /// # Errors
     /// [`Error::Postgres`] when the target cannot be read.
-    pub async fn all(session: &Session, id: &str) -> Result<Vec<RelationRecord>> {
+    pub(crate) async fn all(session: &Session, id: &str) -> Result<Vec<RelationRecord>> {
         let sql = "SELECT oid, schema, name, relfilenode, shape, columns, format, bot, existed, preserved \
                    FROM vecferry.relation WHERE migration = $1 ORDER BY schema, name";
         let rows = session.query("read the record's tables", sql, &[&id]).await?;
@@ -137,7 +137,7 @@ impl RelationRecord {
     ///
     /// # Errors
     /// [`Error::Postgres`] when the target cannot be read.
-    pub async fn digests(&self, session: &Session, id: &str) -> Result<Digests> {
+    pub(crate) async fn digests(&self, session: &Session, id: &str) -> Result<Digests> {
         let mut digests = Digests::default();
         for part in &self.finished {
             digests.total += part.digest;
@@ -210,7 +210,7 @@ fn unsigned(value: i64) -> u32 {
 
 /// An index to build, or built.
 #[derive(Debug, Clone)]
-pub struct IndexRecord {
+pub(crate) struct IndexRecord {
     /// Its place in the record.
     pub ordinal: i32,
     /// What to build.
@@ -224,7 +224,7 @@ impl IndexRecord {
     ///
     /// # Errors
     /// [`Error::Postgres`] when the target cannot be read.
-    pub async fn all(session: &Session, id: &str) -> Result<Vec<IndexRecord>> {
+    pub(crate) async fn all(session: &Session, id: &str) -> Result<Vec<IndexRecord>> {
         let sql = "SELECT ordinal, plan, finished_at IS NOT NULL FROM vecferry.index_build \
                    WHERE migration = $1 ORDER BY ordinal";
         let rows = session.query("read the record's indexes", sql, &[&id]).await?;
@@ -240,7 +240,7 @@ impl IndexRecord {
 
 /// Sums over the parts of a migration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Rows in finished parts.
     pub rows: u64,
     /// COPY bytes in finished parts.
@@ -257,7 +257,7 @@ pub struct Totals {
 
 impl Totals {
     /// Sums over the records.
-    pub fn of(records: &[RelationRecord]) -> Totals {
+    pub(crate) fn of(records: &[RelationRecord]) -> Totals {
         let mut totals = Totals::default();
         for record in records {
             totals.parts_total += record.open.len() + record.finished.len();
@@ -274,7 +274,7 @@ impl Totals {
     }
 
     /// COPY bytes to expect in all: planned bytes scaled by what the finished ones turned out to be.
-    pub fn bytes_expected(&self) -> u64 {
+    pub(crate) fn bytes_expected(&self) -> u64 {
         if self.planned_finished == 0 {
             return self.planned;
         }
