@@ -2,6 +2,7 @@
 //! fetches itself, pinned; what it starts it stops, however it ends.
 
 mod check;
+mod demo;
 mod program;
 mod test;
 mod tidy;
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Move a knowledge base between two throwaway clusters and ask both the same questions
+    Demo(demo::Arguments),
     /// Run every test against throwaway PostgreSQL servers
     Test(test::Arguments),
     /// The whole local gate: format, clippy, tidy rules, licences, documentation
@@ -28,6 +31,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Check(arguments) => check::run(&arguments),
     };
