@@ -55,7 +55,7 @@ struct CopyArguments {
     /// Use this vecferry instead of building one
     #[arg(long)]
     vecferry: Option<PathBuf>,
-    /// Folder for the record [default: bench/runs/<date>-<rows>rows]
+    /// Folder for the record [default: bench/runs/DATE-ROWSrows]
     #[arg(long)]
     out: Option<PathBuf>,
 }

@@ -66,7 +66,7 @@ impl Contestant {
     pub(super) fn name(self) -> &'static str {
         match self {
             Contestant::Vecferry => "vecferry migrate",
-            Contestant::DumpRestore => "pg_dump | pg_restore",
+            Contestant::DumpRestore => "pg_dump to pg_restore",
             Contestant::Subscription => "subscription, binary",
             Contestant::Pgcopydb => "pgcopydb",
             Contestant::Pipe => "one psql binary pipe",
