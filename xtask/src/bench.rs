@@ -98,10 +98,8 @@ fn copy(arguments: &CopyArguments) -> Result<ExitCode> {
             fresh_target(&runtime, &pair)?;
             eprintln!("round {round}: {}", contestant.name());
             for (name, outcome) in contestant.run(&course, &runtime) {
-                if outcome.is_ok() {
-                    complete(&runtime, &course, arguments.rows)?;
-                }
-                record.add(&name, outcome);
+                let complete = |outcome| complete(&runtime, &course, arguments).map(|()| outcome);
+                record.add(&name, outcome.and_then(complete));
             }
             // After each, so that a crash keeps what was measured before it.
             record.save()?;
@@ -147,7 +145,8 @@ fn fresh_target(runtime: &Runtime, pair: &Pair) -> Result<()> {
 }
 
 /// A contestant that loses rows or an index has no time worth recording.
-fn complete(runtime: &Runtime, course: &Course, rows: u64) -> Result<()> {
+fn complete(runtime: &Runtime, course: &Course, arguments: &CopyArguments) -> Result<()> {
+    let rows = arguments.rows;
     let (found, indexes): (i64, i64) = runtime.block_on(async {
         let session = Session::open(&course.target).await?;
         let sql = "SELECT (SELECT count(*) FROM items),
