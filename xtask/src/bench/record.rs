@@ -159,6 +159,11 @@ impl Record {
             "table_bytes": self.setting.bytes,
             "source": { "postgres": Version::Pg16.postgres(), "pgvector": Version::Pg16.pgvector() },
             "target": { "postgres": Version::Pg18.postgres(), "pgvector": Version::Pg18.pgvector() },
+            "versions": {
+                "vecferry": env!("CARGO_PKG_VERSION"),
+                "pg_dump": Version::Pg18.postgres(),
+                "pgcopydb": first_line("pgcopydb", &["--version"]),
+            },
             "contestants": self.figures.iter().map(figures).collect::<Vec<_>>(),
         })
     }
@@ -183,11 +188,15 @@ fn cores() -> usize {
 
 /// The commit, marked where the tree differs from it.
 fn commit() -> String {
-    let mut git = Command::new("git");
-    git.args(["describe", "--always", "--dirty", "--abbrev=12"]).current_dir(program::root());
-    let output = git.output().ok().filter(|output| output.status.success());
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.unwrap_or_else(|| "unknown".into())
+    let described = first_line("git", &["describe", "--always", "--dirty", "--abbrev=12"]);
+    described.unwrap_or_else(|| "unknown".into())
+}
+
+/// What a program says of itself, or nothing where it is not to be had.
+fn first_line(name: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(name).args(arguments).current_dir(program::root()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned();
+    output.status.success().then_some(text)
 }
 
 #[cfg(test)]
