@@ -32,6 +32,14 @@ pub(crate) fn build(package: &str, binary: &str, release: bool) -> Result<PathBu
     Ok(target.join(if release { "release" } else { "debug" }).join(binary))
 }
 
+/// The vecferry to try: the given one, or ours, built.
+pub(crate) fn vecferry(given: Option<&Path>, release: bool) -> Result<PathBuf> {
+    match given {
+        Some(path) => path.canonicalize().with_context(|| format!("find {}", path.display())),
+        None => build("vecferry", "vecferry", release),
+    }
+}
+
 /// Shows and runs a program to its end, its output passed through.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
     eprintln!("$ {}", shown(command));
