@@ -11,5 +11,6 @@ pub mod phase;
 pub mod policy;
 pub mod report;
 pub mod status;
+pub mod verify;
 
 pub use error::{Class, Error, Result, Side};
