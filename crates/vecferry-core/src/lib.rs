@@ -1,7 +1,7 @@
 //! vecferry's core: moves the tables of a pgvector database from one cluster to another and proves the result.
 //!
 //! Read [`migration`] first: it is the loop that takes phase after phase. [`phase`] says what is durable in each,
-//! [`copy`] how rows move, `store` where state is recorded, `verify` how the result is proved. Pure files
+//! [`copy`] how rows move, `store` where state is recorded, [`mod@verify`] how the result is proved. Pure files
 //! ([`phase`], [`inventory`], [`copy::part`], …) decide; the others do.
 //!
 //! The core prints nothing, reads no environment and knows no command line: it takes [`policy::Policy`] and
@@ -24,5 +24,6 @@ mod sequences;
 mod source;
 pub mod status;
 mod store;
+pub mod verify;
 
 pub use error::{Class, Error, Result, Side};
