@@ -2,6 +2,7 @@
 pub mod cleanup;
 pub mod copy;
 pub mod error;
+pub mod index;
 pub mod inspect;
 pub mod inventory;
 pub mod knowledge;
@@ -13,3 +14,6 @@ pub mod report;
 pub mod status;
 
 pub use error::{Class, Error, Result, Side};
+
+#[cfg(test)]
+mod sample;

@@ -1,0 +1,3 @@
+//! Indexes of the target, built after the rows.
+
+pub mod memory;
