@@ -9,7 +9,9 @@ pub mod knowledge;
 pub mod migration;
 pub mod pg;
 pub mod phase;
+pub mod plan;
 pub mod policy;
+pub mod preflight;
 pub mod report;
 pub mod status;
 
