@@ -130,7 +130,7 @@ pub(super) fn target(facts: &Facts) -> Vec<Finding> {
     if !foreign.is_empty() {
         found.push(blocker(
             side,
-            format!("{} on the target belong to another role", some_of(&plain(&foreign))),
+            format!("on the target, owned by another role: {}", some_of(&plain(&foreign))),
             format!("connect as their owner, or GRANT the owning role TO {role}: indexes are dropped and rebuilt"),
         ));
     }
@@ -139,22 +139,28 @@ pub(super) fn target(facts: &Facts) -> Vec<Finding> {
 
 pub(super) fn roles(facts: &Facts) -> Vec<Finding> {
     let Some((source, target)) = facts.both() else { return vec![] };
-    let missing: Vec<&String> = source
-        .inventory
-        .roles
-        .iter()
-        .filter(|role| !target.extra.all_roles.contains(role))
-        .collect();
-    if missing.is_empty() {
+    let wanted = &source.inventory.roles;
+    let apart = |held: &[String]| -> Vec<&String> {
+        wanted.iter().filter(|role| !held.contains(role)).collect()
+    };
+    let (missing, foreign) = (apart(&target.extra.all_roles), apart(&target.extra.held_roles));
+    let (what, remedy) = if !missing.is_empty() {
+        (
+            format!("role {} does not exist on the target", some_of(&missing)),
+            "create the roles there first",
+        )
+    } else if !foreign.is_empty() {
+        (
+            format!("our role may not act for {} on the target", some_of(&foreign)),
+            "grant it membership of them, or connect as a superuser",
+        )
+    } else {
         return vec![];
-    }
+    };
     vec![note(
         Some(Side::Target),
-        format!(
-            "role {} own or are granted something on the source and do not exist on the target",
-            some_of(&missing)
-        ),
-        "their ownership and grants are not carried over; create the roles first if they should be",
+        format!("{what}, so that owners and grants of the source are not carried over"),
+        format!("everything belongs to the connecting role then; {remedy} if that is not wanted"),
     )]
 }
 

@@ -55,8 +55,8 @@ pub(super) fn disk(facts: &Facts) -> Vec<Finding> {
         .filter(|table| table.holds_rows())
         .flat_map(|table| table.indexes.iter().map(|index| index_bytes(table, index)))
         .sum();
-    // Between two checkpoints the log may grow to about twice its limit.
-    let wal = 2 * target.inventory.server.max_wal_size;
+    // Between two checkpoints the log may grow to about twice its limit, and never beyond what is written.
+    let wal = (2 * target.inventory.server.max_wal_size).min(rows + indexes);
     if rows + indexes == 0 {
         return vec![];
     }

@@ -1,4 +1,4 @@
--- One JSON object: `Extra` of facts.rs. Every version since 12, any role: what is missing is asked for softly.
+-- One JSON object: `Extra` of facts.rs. Every version since 14, any role: what is missing is asked for softly.
 WITH me AS (SELECT oid, rolconnlimit, rolsuper FROM pg_roles WHERE rolname = current_user),
 db AS (SELECT oid, datconnlimit FROM pg_database WHERE datname = current_database()),
 user_schema AS (
@@ -43,6 +43,7 @@ SELECT json_build_object(
                         AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))),
   'event_triggers', (SELECT COALESCE(json_agg(evtname ORDER BY evtname), '[]'::json) FROM pg_event_trigger WHERE evtenabled <> 'D'),
   'all_roles', (SELECT COALESCE(json_agg(rolname), '[]'::json) FROM pg_roles),
+  'held_roles', (SELECT COALESCE(json_agg(rolname), '[]'::json) FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')),
   'read_only', current_setting('transaction_read_only')::boolean,
   'connections', json_build_object(
      'used', (SELECT count(*) FROM activity),

@@ -148,6 +148,8 @@ pub struct Extra {
     pub event_triggers: Vec<String>,
     /// Every role of the cluster.
     pub all_roles: Vec<String>,
+    /// Of these, the ones we may act for.
+    pub held_roles: Vec<String>,
     /// Whether transactions are read-only.
     pub read_only: bool,
     /// Connections and their limits.

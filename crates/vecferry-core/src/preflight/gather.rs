@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::facts::{Extra, Facts, Known, SideFacts, Unreadable, VectorSample};
+use super::versions::OLDEST;
 use super::{NotRun, SHOWN};
 use crate::error::{Error, Result, Side};
 use crate::inspect::inspect;
@@ -83,6 +84,7 @@ fn unreadable(error: &Error) -> Unreadable {
 async fn read_side(dsn: &Dsn, side: Side) -> Result<(Session, Known)> {
     let session = Session::open(dsn, side, "check").await?;
     session.batch("limit the check's own statements", LIMITS).await?;
+    refuse_ancient(&session, side).await?;
     let inventory = inspect(&session).await?;
     let extra = read_extra(&session).await?;
     // Made while the first is open: behind a load balancer it ends elsewhere, behind a pooler that hands out
@@ -93,6 +95,23 @@ async fn read_side(dsn: &Dsn, side: Side) -> Result<(Session, Known)> {
         Err(_) => None,
     };
     Ok((session, Known { inventory, extra, second }))
+}
+
+/// Older servers lack what the inventory asks for; a clear word is better than its failure.
+async fn refuse_ancient(session: &Session, side: Side) -> Result<()> {
+    let sql =
+        "SELECT current_setting('server_version'), current_setting('server_version_num')::int";
+    let row = session.query_one("read the server's version", sql, &[]).await?;
+    let major = u32::try_from(row.get::<_, i32>(1)).unwrap_or(0) / 10_000;
+    if major >= OLDEST {
+        return Ok(());
+    }
+    let version: String = row.get(0);
+    Err(Error::Refused {
+        side,
+        what: format!("the {side} is PostgreSQL {version}"),
+        hint: Some(format!("{OLDEST} is the oldest version that works; upgrade the {side} first")),
+    })
 }
 
 async fn read_extra(session: &Session) -> Result<Extra> {

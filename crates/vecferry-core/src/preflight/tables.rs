@@ -118,7 +118,7 @@ fn kind(table: &Table) -> &'static str {
 fn column_differs(here: &Column, there: Option<&Column>) -> Option<String> {
     let name = &here.name;
     let Some(there) = there else { return Some(format!("column {name} is missing")) };
-    if !same_type(here, there) {
+    if here.type_name != there.type_name {
         return Some(format!(
             "column {name} is {} there and {} here",
             there.type_name, here.type_name
@@ -139,15 +139,6 @@ fn column_differs(here: &Column, there: Option<&Column>) -> Option<String> {
         .then(|| format!("column {name} refuses NULL there and allows it here"))
 }
 
-/// The schema of an extension may differ between the two; the type is the same.
-fn same_type(one: &Column, two: &Column) -> bool {
-    let bare = |column: &Column| match column.type_name.rfind('.') {
-        Some(dot) => column.type_name[dot + 1..].to_owned(),
-        None => column.type_name.clone(),
-    };
-    one.type_name == two.type_name || (one.is_vector() && bare(one) == bare(two))
-}
-
 pub(super) fn rows(facts: &Facts) -> Vec<Finding> {
     let Some((source, target)) = facts.both() else { return vec![] };
     let filled: Vec<&Table> =
@@ -165,7 +156,7 @@ pub(super) fn rows(facts: &Facts) -> Vec<Finding> {
 }
 
 fn refused(filled: &[&Table], target: &Known) -> Finding {
-    let what = format!("{} hold rows on the target", some_of(&names(filled)));
+    let what = format!("rows are in {} on the target already", some_of(&names(filled)));
     if target.extra.has_store {
         return warning(
             TARGET,
@@ -190,13 +181,13 @@ fn kept(by_bot: &[&Table], whole: &[&Table]) -> Vec<Finding> {
         ));
     }
     if !whole.is_empty() {
-        found.push(warning(
+        found.push(blocker(
             TARGET,
             format!(
-                "{} hold rows on the target and have no bot column to tell rows apart by",
+                "rows are in {} on the target already, and no bot column tells them apart",
                 some_of(&names(whole))
             ),
-            "--existing keep cannot merge them: leave them out with --exclude, or empty them first",
+            "empty them, leave them out with --exclude, or use --existing replace",
         ));
     }
     found
@@ -217,7 +208,7 @@ fn replaced(by_bot: &[&Table], whole: &[&Table]) -> Vec<Finding> {
     if !whole.is_empty() {
         found.push(warning(
             TARGET,
-            format!("{} on the target will be emptied", some_of(&names(whole))),
+            format!("emptied on the target: {}", some_of(&names(whole))),
             "chosen by --existing replace; leave them out with --exclude to keep them",
         ));
     }
@@ -235,7 +226,7 @@ pub(super) fn keys(facts: &Facts) -> Vec<Finding> {
     }
     vec![warning(
         SOURCE,
-        format!("{} have neither a primary key nor a replica identity", some_of(&names(&keyless))),
+        format!("neither a primary key nor a replica identity: {}", some_of(&names(&keyless))),
         "copied and proven as they are, but a difference cannot name its rows, and --method follow could not carry updates; add a primary key",
     )]
 }

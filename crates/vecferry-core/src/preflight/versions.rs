@@ -4,11 +4,10 @@ use super::facts::{Available, Extra, Facts, Known};
 use super::{Finding, blocker, note, some_of, warning};
 use crate::error::Side;
 use crate::inventory::{Extension, Server, Table};
+use crate::pg::quote_ident;
 
-/// Generated columns and the catalog columns we read came with 12.
-const OLDEST: u32 = 12;
-/// TID range scans came with 14; before, a table is one part.
-const OLDEST_WITH_PARTS: u32 = 14;
+/// The inventory's queries and ctid ranges need what came with 14.
+pub(super) const OLDEST: u32 = 14;
 
 pub(super) fn programs(facts: &Facts) -> Vec<Finding> {
     let programs = match &facts.programs {
@@ -38,30 +37,7 @@ pub(super) fn programs(facts: &Facts) -> Vec<Finding> {
 pub(super) fn servers(facts: &Facts) -> Vec<Finding> {
     let Some((source, target)) = facts.both() else { return vec![] };
     let (from, to) = (&source.inventory.server, &target.inventory.server);
-    let mut found = vec![];
-    for (side, server) in [(Side::Source, from), (Side::Target, to)] {
-        if server.major() < OLDEST {
-            found.push(blocker(
-                Some(side),
-                format!("the {side} is PostgreSQL {}", server.version),
-                format!("{OLDEST} is the oldest version that works"),
-            ));
-        }
-    }
-    if (OLDEST..OLDEST_WITH_PARTS).contains(&from.major()) {
-        found.push(warning(
-            Some(Side::Source),
-            format!(
-                "the source is PostgreSQL {}, which cannot read a table in parts",
-                from.version
-            ),
-            "each table is copied by one connection; nothing else changes",
-        ));
-    }
-    if to.major() < from.major() {
-        found.extend(downgrade(facts, from, to));
-    }
-    found
+    if to.major() < from.major() { downgrade(facts, from, to) } else { vec![] }
 }
 
 /// Going to an older major works for plain schemas; what only the newer one knows would fail in the middle.
@@ -187,45 +163,17 @@ fn newest<'a>(name: &str, extra: &'a Extra) -> Option<&'a Available> {
 fn on_the_target(wanted: &Extension, target: &Known, used: bool) -> Vec<Finding> {
     let side = Some(Side::Target);
     let name = &wanted.name;
-    // pgvector's binary format and index options only ever grew; other extensions are the operator's to judge.
-    let judge = |is_vector: bool| if is_vector { blocker } else { warning };
     if let Some(installed) = target.inventory.extension(name) {
-        if !is_older(&installed.version, &wanted.version) {
-            return vec![];
-        }
-        let better = newest(name, &target.extra)
-            .is_some_and(|available| !is_older(&available.version, &wanted.version));
-        let remedy = if better {
-            format!("run ALTER EXTENSION {name} UPDATE on the target")
-        } else {
-            format!(
-                "install {name} {} or newer on the target's server, then ALTER EXTENSION {name} UPDATE",
-                wanted.version
-            )
-        };
-        let what = format!(
-            "{name} is {} on the target and {} on the source",
-            installed.version, wanted.version
-        );
-        return vec![judge(name == "vector")(side, what, remedy)];
+        return installed_there(wanted, installed, target, used);
     }
     let Some(available) = newest(name, &target.extra) else {
         let what = format!("extension {name} {} is not available on the target", wanted.version);
-        return vec![if used {
-            blocker(
-                side,
-                what,
-                format!(
-                    "install {name} on the target's server, or leave out what depends on it with --exclude"
-                ),
-            )
+        let remedy = if used {
+            "install it on the target's server, or leave out what depends on it with --exclude"
         } else {
-            warning(
-                side,
-                format!("{what}; nothing of the user's depends on it"),
-                "it will not be there afterwards",
-            )
-        }];
+            "install it on the target's server; nothing of the user's depends on it, so dropping it on the source helps too"
+        };
+        return vec![blocker(side, what, remedy)];
     };
     if name == "vector" && is_older(&available.version, &wanted.version) {
         let what = format!(
@@ -239,6 +187,45 @@ fn on_the_target(wanted: &Extension, target: &Known, used: bool) -> Vec<Finding>
         )];
     }
     creatable(available, target)
+}
+
+fn installed_there(
+    wanted: &Extension,
+    installed: &Extension,
+    target: &Known,
+    used: bool,
+) -> Vec<Finding> {
+    let side = Some(Side::Target);
+    let name = &wanted.name;
+    let mut found = vec![];
+    if used && installed.schema != wanted.schema {
+        found.push(blocker(
+            side,
+            format!("extension {name} is in schema {} on the target and in {} on the source, where the tables' definitions look for it", installed.schema, wanted.schema),
+            format!("ALTER EXTENSION {name} SET SCHEMA {} on the target", quote_ident(&wanted.schema)),
+        ));
+    }
+    if !is_older(&installed.version, &wanted.version) {
+        return found;
+    }
+    let better = newest(name, &target.extra)
+        .is_some_and(|available| !is_older(&available.version, &wanted.version));
+    let remedy = if better {
+        format!("run ALTER EXTENSION {name} UPDATE on the target")
+    } else {
+        format!(
+            "install {name} {} or newer on the target's server, then ALTER EXTENSION {name} UPDATE",
+            wanted.version
+        )
+    };
+    let what = format!(
+        "{name} is {} on the target and {} on the source",
+        installed.version, wanted.version
+    );
+    // Rows of a newer pgvector may not be readable by an older one; other extensions are the operator's to judge.
+    let judge = if name == "vector" { blocker } else { warning };
+    found.push(judge(side, what, remedy));
+    found
 }
 
 fn creatable(available: &Available, target: &Known) -> Vec<Finding> {

@@ -1,0 +1,5 @@
+//! The core on real clusters, one file per concept.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod preflight;
