@@ -1,5 +1,7 @@
-//! Integration tests of the core against real clusters.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! The core on real clusters, one file per concept.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 mod copy;
 mod fixture;
+mod preflight;
