@@ -4,4 +4,5 @@
 
 mod copy;
 mod fixture;
+mod interrupted;
 mod preflight;
