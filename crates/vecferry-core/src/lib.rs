@@ -12,6 +12,7 @@ pub mod phase;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
+mod probe;
 pub mod report;
 pub mod status;
 
