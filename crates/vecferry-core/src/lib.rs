@@ -20,6 +20,7 @@ pub mod phase;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
+mod probe;
 pub mod report;
 mod schema;
 mod sequences;

@@ -5,4 +5,5 @@
 mod copy;
 mod fixture;
 mod interrupted;
+mod plan;
 mod preflight;
