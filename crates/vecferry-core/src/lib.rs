@@ -1,7 +1,16 @@
-//! Under construction.
+//! vecferry's core: moves the tables of a pgvector database from one cluster to another and proves the result.
+//!
+//! Read [`migration`] first: it is the loop that takes phase after phase. [`phase`] says what is durable in each,
+//! [`copy`] how rows move, `store` where state is recorded, [`mod@verify`] how the result is proved. Pure files
+//! ([`phase`], [`inventory`], [`copy::part`], …) decide; the others do.
+//!
+//! The core prints nothing, reads no environment and knows no command line: it takes [`policy::Policy`] and
+//! [`policy::Clusters`] and tells what it does through [`report::Reporter`].
+
 pub mod cleanup;
 pub mod copy;
 pub mod error;
+pub mod index;
 pub mod inspect;
 pub mod inventory;
 pub mod knowledge;
@@ -10,6 +19,11 @@ pub mod pg;
 pub mod phase;
 pub mod policy;
 pub mod report;
+mod schema;
+mod sequences;
+mod source;
 pub mod status;
+mod store;
+pub mod verify;
 
 pub use error::{Class, Error, Result, Side};

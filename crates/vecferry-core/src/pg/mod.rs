@@ -4,6 +4,7 @@
 mod dsn;
 mod failure;
 mod name;
+pub mod programs;
 mod session;
 mod stream;
 mod wire;

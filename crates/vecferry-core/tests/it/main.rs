@@ -1,0 +1,5 @@
+//! Integration tests of the core against real clusters.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod copy;
+mod fixture;
