@@ -9,7 +9,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::error::Exit;
-use crate::units::{parse_duration, parse_size};
+use crate::units::{parse_duration, parse_share, parse_size};
 
 /// Move pgvector knowledge bases between PostgreSQL clusters and prove the result
 ///
@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Show how far the migration on the target is
     Status(Status),
+    /// Prove that the target holds what the source holds
+    Verify(Verify),
     /// Remove what a migration left on the clusters
     Cleanup(Cleanup),
 }
@@ -130,6 +132,34 @@ pub(crate) struct Status {
     #[arg(long, env = "VECFERRY_WATCH", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) watch: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Compare structure, row counts and vectors only: no digests, no recall
+    #[arg(long, env = "VECFERRY_QUICK", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) quick: bool,
+    /// Keys to show of the rows that differ, per table [default: 10]
+    #[arg(long, value_name = "N", env = "VECFERRY_DIFFERENCES", hide_env_values = true)]
+    pub(crate) differences: Option<usize>,
+    /// Bots to measure recall for, large ones and small ones; 0 for none [default: 20]
+    #[arg(long, value_name = "N", env = "VECFERRY_RECALL_BOTS", hide_env_values = true)]
+    pub(crate) recall_bots: Option<usize>,
+    /// Searches per bot to measure recall with [default: 5]
+    #[arg(long, value_name = "N", env = "VECFERRY_RECALL_QUERIES", hide_env_values = true)]
+    pub(crate) recall_queries: Option<usize>,
+    /// How much lower than the source's the target's recall may be, 0 to 1 [default: 0.05]
+    #[arg(long, value_name = "SHARE", env = "VECFERRY_RECALL_TOLERANCE", hide_env_values = true,
+          value_parser = parse_share)]
+    pub(crate) recall_tolerance: Option<f64>,
+    /// Connections that read at the same time, on each side [default: 4]
+    #[arg(long, value_name = "N", env = "VECFERRY_JOBS", hide_env_values = true,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) jobs: Option<u32>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
 }
 
 /// Arguments of `cleanup`.
@@ -203,6 +233,9 @@ pub(crate) struct Work {
     #[arg(long, value_name = "N", env = "VECFERRY_INDEX_JOBS", hide_env_values = true,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) index_jobs: Option<u32>,
+    /// `lists` of IVFFlat indexes: as defined, or as many as suit the rows [default: keep]
+    #[arg(long, value_name = "HOW", env = "VECFERRY_IVFFLAT_LISTS", hide_env_values = true)]
+    pub(crate) ivfflat_lists: Option<IvfflatLists>,
     /// Directory of pg_dump and pg_restore [default: found on PATH]
     #[arg(long, value_name = "DIR", env = "VECFERRY_PG_BIN_DIR", hide_env_values = true)]
     pub(crate) pg_bin_dir: Option<PathBuf>,
@@ -236,6 +269,24 @@ pub(crate) enum Existing {
     Keep,
     /// Replace the rows of the source's bots (asks first)
     Replace,
+}
+
+/// How many lists an IVFFlat index gets when it is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IvfflatLists {
+    /// As many as its definition says
+    Keep,
+    /// As many as suit the rows that are there now
+    Auto,
+}
+
+impl From<IvfflatLists> for vecferry_core::policy::IvfflatLists {
+    fn from(lists: IvfflatLists) -> Self {
+        match lists {
+            IvfflatLists::Keep => Self::Keep,
+            IvfflatLists::Auto => Self::Auto,
+        }
+    }
 }
 
 impl From<Existing> for vecferry_core::policy::Existing {

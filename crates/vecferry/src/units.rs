@@ -47,6 +47,15 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit).map(Duration::from_millis).ok_or_else(complaint)
 }
 
+/// Reads a share from 0 to 1.
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| format!("{text:?} is not a share; write it like 0.05"))
+}
+
 /// `1.5 GiB`, `64 MiB`, `312 B`.
 pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;

@@ -3,6 +3,7 @@
 use vecferry_core::inspect::inspect;
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::pg::Session;
+use vecferry_core::phase::Phase;
 use vecferry_core::policy::{Clusters, Existing, Policy};
 use vecferry_core::report::Summary;
 use vecferry_core::status::status;
@@ -28,9 +29,9 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     if !args.yes.yes {
         ask(args, &clusters, &policy, ui).await?;
     }
-    let options = RunOptions { restart: args.restart };
+    let options = RunOptions { restart: args.restart, ..RunOptions::default() };
     let interrupt = Interrupt::listen(ui)?;
-    let progress = Progress::new(ui);
+    let progress = Progress::of_events(ui);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
     progress.finish();
     match outcome {
@@ -50,8 +51,10 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
 /// Asks for consent where something would be destroyed, and only there.
 async fn ask(args: &Migrate, clusters: &Clusters, policy: &Policy, ui: &Ui) -> Result<(), Error> {
     let mut destroys = Vec::new();
+    // Of a finished migration only the record is forgotten.
     if args.restart
         && let Some(earlier) = status(&clusters.target).await?
+        && earlier.phase != Phase::Done
     {
         let rows = counted(earlier.rows, "row");
         destroys.push(format!("throw away migration {} with {rows} copied", earlier.migration));
@@ -148,7 +151,6 @@ fn report_line(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vecferry_core::phase::Phase;
     use vecferry_core::report::TableSummary;
 
     #[test]

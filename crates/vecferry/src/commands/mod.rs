@@ -4,6 +4,7 @@ mod cleanup;
 mod init;
 mod migrate;
 mod status;
+mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
@@ -21,6 +22,7 @@ pub(crate) async fn run(cli: &Cli, ui: &Ui) -> Result<Exit, Error> {
         Command::Init(args) => init::run(args, &cli.place, ui),
         Command::Migrate(args) => migrate::run(args, &settings, ui).await,
         Command::Status(args) => status::run(args, &settings, ui).await,
+        Command::Verify(args) => verify::run(args, &settings, ui).await,
         Command::Cleanup(args) => cleanup::run(args, &settings, ui).await,
     }
 }

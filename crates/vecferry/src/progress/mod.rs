@@ -33,17 +33,24 @@ enum Shown {
 }
 
 impl<'a> Progress<'a> {
-    /// Chooses by the terminal and the output flags.
-    pub(crate) fn new(ui: &'a Ui) -> Progress<'a> {
-        let shown = if ui.json {
-            Shown::Events(Events)
-        } else if ui.quiet {
+    /// For a command whose JSON is its events.
+    pub(crate) fn of_events(ui: &'a Ui) -> Progress<'a> {
+        if ui.json { Progress::showing(ui, Shown::Events(Events)) } else { Progress::of_result(ui) }
+    }
+
+    /// For a command whose JSON is one result: progress goes to stderr, whatever stdout carries.
+    pub(crate) fn of_result(ui: &'a Ui) -> Progress<'a> {
+        let shown = if ui.quiet {
             Shown::Nothing
         } else if ui.watched() {
             Shown::Bars(Bars::new(&ui.bars))
         } else {
             Shown::Lines(Lines::default())
         };
+        Progress::showing(ui, shown)
+    }
+
+    fn showing(ui: &'a Ui, shown: Shown) -> Progress<'a> {
         Progress { ui, tally: Mutex::new(Tally::new()), shown }
     }
 

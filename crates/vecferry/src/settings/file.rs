@@ -8,13 +8,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::QualifiedName;
-use vecferry_core::policy::Existing;
+use vecferry_core::policy::{Existing, IvfflatLists};
 
 use crate::error::{Error, Mistake};
 use crate::units::{parse_duration, parse_size};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 13] = [
+pub(crate) const KEYS: [&str; 14] = [
     "source",
     "target",
     "jobs",
@@ -25,6 +25,7 @@ pub(crate) const KEYS: [&str; 13] = [
     "lock_timeout",
     "index_memory",
     "index_jobs",
+    "ivfflat_lists",
     "pg_bin_dir",
     "retries",
     "knowledge",
@@ -50,6 +51,7 @@ pub(crate) struct File {
     pub(crate) lock_timeout: Option<Duration>,
     pub(crate) index_memory: Option<u64>,
     pub(crate) index_jobs: Option<u32>,
+    pub(crate) ivfflat_lists: Option<IvfflatLists>,
     pub(crate) pg_bin_dir: Option<PathBuf>,
     pub(crate) retries: Option<u32>,
     pub(crate) knowledge: Knowledge,
@@ -115,6 +117,7 @@ impl File {
             "lock_timeout" => self.lock_timeout = Some(parse_duration(text(value)?)?),
             "index_memory" => self.index_memory = Some(parse_size(text(value)?)?),
             "index_jobs" => self.index_jobs = Some(number(value, 1, 64)?),
+            "ivfflat_lists" => self.ivfflat_lists = Some(lists(text(value)?)?),
             "pg_bin_dir" => self.pg_bin_dir = Some(PathBuf::from(text(value)?)),
             "retries" => self.retries = Some(number(value, 0, u32::MAX)?),
             "knowledge" => return self.set_knowledge(value),
@@ -259,6 +262,14 @@ fn existing(text: &str) -> Result<Existing, Wrong> {
         "keep" => Ok(Existing::Keep),
         "replace" => Ok(Existing::Replace),
         other => Err(Wrong::plain(format!("{other:?} is none of refuse, keep, replace"))),
+    }
+}
+
+fn lists(text: &str) -> Result<IvfflatLists, Wrong> {
+    match text {
+        "keep" => Ok(IvfflatLists::Keep),
+        "auto" => Ok(IvfflatLists::Auto),
+        other => Err(Wrong::plain(format!("{other:?} is none of keep, auto"))),
     }
 }
 

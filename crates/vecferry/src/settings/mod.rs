@@ -121,6 +121,11 @@ impl Settings {
             lock_timeout: work.lock_timeout.or(file.lock_timeout).unwrap_or(default.lock_timeout),
             index_memory: work.index_memory.or(file.index_memory).or(default.index_memory),
             index_jobs: number(work.index_jobs, file.index_jobs).or(default.index_jobs),
+            ivfflat_lists: work
+                .ivfflat_lists
+                .map(Into::into)
+                .or(file.ivfflat_lists)
+                .unwrap_or(default.ivfflat_lists),
             pg_bin_dir: work.pg_bin_dir.clone().or_else(|| file.pg_bin_dir.clone()),
             retries: work.retries.or(file.retries).unwrap_or(default.retries),
         }

@@ -28,6 +28,8 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # Both are derived from the target's memory when they are not set.
 # index_memory = "8GiB"
 # index_jobs = 2
+# `lists` of IVFFlat indexes: keep what their definitions say, or auto for as many as suit the rows.
+# ivfflat_lists = "keep"
 
 # Directory of pg_dump and pg_restore; found on PATH when not set. Relative to this file.
 # pg_bin_dir = "/usr/lib/postgresql/18/bin"
