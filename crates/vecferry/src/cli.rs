@@ -86,6 +86,10 @@ pub(crate) struct Output {
 pub(crate) enum Command {
     /// Write a commented settings file
     Init(Init),
+    /// Find everything that would stop or surprise a migration
+    Check(Check),
+    /// Show what there is, which methods could move it, and what each takes
+    Plan(Plan),
     /// Run the copy, or continue it where it stopped
     Migrate(Migrate),
     /// Show how far the migration on the target is
@@ -105,6 +109,27 @@ pub(crate) struct Init {
     pub(crate) force: bool,
 }
 
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) work: Work,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Show the steps of this method alone [default: all methods and the recommended one's steps]
+    #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
+    pub(crate) method: Option<Method>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) work: Work,
+}
+
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
@@ -117,6 +142,10 @@ pub(crate) struct Migrate {
     #[arg(long, env = "VECFERRY_RESTART", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) restart: bool,
+    /// Do not measure both clusters for a few seconds before the first rows; the summary then has no estimates
+    #[arg(long, env = "VECFERRY_NO_ESTIMATE", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) no_estimate: bool,
     #[command(flatten)]
     pub(crate) yes: Yes,
     #[command(flatten)]
@@ -250,14 +279,22 @@ pub(crate) enum Method {
     /// Parallel binary COPY, indexes after the rows
     Copy,
     /// Copy, then logical replication until cutover (not in this version)
-    #[value(hide = true)]
     Follow,
     /// Embed every document anew (not in this version)
-    #[value(hide = true)]
     Reembed,
     /// Copy, then embed what changed since (not in this version)
-    #[value(hide = true)]
     Delta,
+}
+
+impl From<Method> for vecferry_core::plan::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Copy => Self::Copy,
+            Method::Follow => Self::Follow,
+            Method::Reembed => Self::Reembed,
+            Method::Delta => Self::Delta,
+        }
+    }
 }
 
 /// What to do with rows that are on the target already.

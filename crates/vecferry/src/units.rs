@@ -116,6 +116,11 @@ pub(crate) fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{ending}", count(number))
 }
 
+/// The phase of an index build without the words that all of them begin with.
+pub(crate) fn build_phase(phase: &str) -> &str {
+    phase.strip_prefix("building index: ").unwrap_or(phase)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use vecferry_core::inspect::inspect;
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::pg::Session;
 use vecferry_core::phase::Phase;
+use vecferry_core::plan;
 use vecferry_core::policy::{Clusters, Existing, Policy};
 use vecferry_core::report::Summary;
 use vecferry_core::status::status;
@@ -29,8 +30,9 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     if !args.yes.yes {
         ask(args, &clusters, &policy, ui).await?;
     }
-    let options = RunOptions { restart: args.restart, ..RunOptions::default() };
     let interrupt = Interrupt::listen(ui)?;
+    let estimates = estimates(args, &clusters, &policy, &interrupt, ui).await?;
+    let options = RunOptions { restart: args.restart, estimates };
     let progress = Progress::of_events(ui);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
     progress.finish();
@@ -79,6 +81,23 @@ async fn tables_with_rows(clusters: &Clusters, policy: &Policy) -> Result<u64, E
         Session::open(&clusters.target, Side::Target, "see what would be replaced").await?;
     let tables = inspect(&session).await?.tables;
     Ok(tables.iter().filter(|table| table.heap_bytes > 0 && policy.selects(table)).count() as u64)
+}
+
+/// What the plan says of a run that begins now; nothing where one is continued, as its estimates are recorded.
+async fn estimates(
+    args: &Migrate,
+    clusters: &Clusters,
+    policy: &Policy,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> Result<Vec<(Phase, f64)>, Error> {
+    let begins = args.restart || status(&clusters.target).await?.is_none();
+    if args.no_estimate || !begins {
+        return Ok(Vec::new());
+    }
+    ui.say("measuring source and target for a few seconds (--no-estimate leaves it out)");
+    let facts = plan::gather(clusters, policy, &interrupt.token).await?;
+    Ok(plan::plan(&facts).estimates)
 }
 
 fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {

@@ -1,8 +1,10 @@
 //! One file per command: what it asks core for and how it shows the answer.
 
+mod check;
 mod cleanup;
 mod init;
 mod migrate;
+mod plan;
 mod status;
 mod verify;
 
@@ -20,6 +22,8 @@ pub(crate) async fn run(cli: &Cli, ui: &Ui) -> Result<Exit, Error> {
     let settings = Settings::read(&cli.place)?;
     match &cli.command {
         Command::Init(args) => init::run(args, &cli.place, ui),
+        Command::Check(args) => check::run(args, &settings, ui).await,
+        Command::Plan(args) => plan::run(args, &settings, ui).await,
         Command::Migrate(args) => migrate::run(args, &settings, ui).await,
         Command::Status(args) => status::run(args, &settings, ui).await,
         Command::Verify(args) => verify::run(args, &settings, ui).await,

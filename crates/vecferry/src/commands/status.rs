@@ -11,7 +11,7 @@ use crate::cli;
 use crate::error::{Error, Exit};
 use crate::settings::Settings;
 use crate::ui::{Colour, Ui, table};
-use crate::units::{count, counted, duration, rate, size};
+use crate::units::{build_phase, count, counted, duration, rate, size};
 
 /// Between two looks of `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -65,7 +65,7 @@ fn render(status: &Status, ui: &Ui) -> String {
     for index in &status.indexes {
         let percent =
             index.percent.map_or(String::new(), |p| format!("  {} {p:.0}%", bar(p / 100.0)));
-        lines.push(format!("  {}: {}{percent}", index.index, index.phase));
+        lines.push(format!("  {}: {}{percent}", index.index, build_phase(&index.phase)));
     }
     lines.push(format!("{:<10}{}", "begun", status.started_at));
     match &status.finished_at {

@@ -45,7 +45,7 @@ impl<'a> Progress<'a> {
         } else if ui.watched() {
             Shown::Bars(Bars::new(&ui.bars))
         } else {
-            Shown::Lines(Lines::default())
+            Shown::Lines(Lines::new(Instant::now()))
         };
         Progress::showing(ui, shown)
     }

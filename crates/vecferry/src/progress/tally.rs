@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vecferry_core::phase::Phase;
 use vecferry_core::report::Event;
 
-use crate::units::{count, duration, rate, size};
+use crate::units::{build_phase, count, duration, rate, size};
 
 /// Rates are taken over this long: short enough to follow a change, long enough not to jump with every part.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -177,7 +177,7 @@ impl Tally {
 impl Building {
     /// `loading tuples 45%  ETA 1m 05s`, as far as it is known.
     pub(crate) fn text(&self, now: Instant) -> String {
-        let mut text = self.phase.clone();
+        let mut text = build_phase(&self.phase).to_owned();
         if let Some(percent) = self.percent {
             text.push_str(&format!(" {percent:.0}%"));
         }
@@ -235,7 +235,7 @@ mod tests {
         let mut tally = Tally::new();
         let progress = |percent| Event::IndexProgress {
             index: "i".into(),
-            phase: "loading tuples".into(),
+            phase: "building index: loading tuples".into(),
             percent: Some(percent),
         };
         tally.take(&progress(10.0), start);

@@ -1,0 +1,104 @@
+//! `check`: shows every finding of the preflight with its remedy.
+
+use vecferry_core::preflight::{Finding, Report, Severity, check};
+
+use crate::cli::Check;
+use crate::error::{Error, Exit};
+use crate::interrupt::Interrupt;
+use crate::settings::Settings;
+use crate::ui::{Colour, Ui, table};
+use crate::units::counted;
+
+/// Runs the command.
+pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    let clusters = settings.clusters()?;
+    let policy = settings.policy(&args.selection, &args.work);
+    let interrupt = Interrupt::listen(ui)?;
+    let report = check(&clusters, &policy, &interrupt.token).await?;
+    if ui.json {
+        ui.data_json(&report)?;
+    } else {
+        ui.data(&render(&report, ui))?;
+    }
+    Ok(if report.blocks() { Exit::No } else { Exit::Done })
+}
+
+fn render(report: &Report, ui: &Ui) -> String {
+    let mut blocks = Vec::new();
+    if !report.findings.is_empty() {
+        let rows = report.findings.iter().map(|finding| row(finding, ui)).collect();
+        blocks.push(table(&["", "where", "check", "finding and remedy"], &[], rows));
+    }
+    let left_out = report.could_not_run.iter();
+    let left_out: Vec<String> =
+        left_out.map(|check| format!("not checked: {}: {}", check.check, check.why)).collect();
+    if !left_out.is_empty() {
+        blocks.push(left_out.join("\n"));
+    }
+    blocks.push(conclusion(report, ui));
+    blocks.join("\n\n")
+}
+
+fn row(finding: &Finding, ui: &Ui) -> Vec<String> {
+    let severity = match finding.severity {
+        Severity::Blocker => ui.coloured(Colour::Red, "blocker"),
+        Severity::Warning => ui.coloured(Colour::Yellow, "warning"),
+        Severity::Note => "note".into(),
+    };
+    let place = finding.side.map_or("both".into(), |side| side.to_string());
+    let text = if finding.remedy.is_empty() {
+        finding.what.clone()
+    } else {
+        format!("{}\n→ {}", finding.what, finding.remedy)
+    };
+    vec![severity, place, finding.check.clone(), text]
+}
+
+fn conclusion(report: &Report, ui: &Ui) -> String {
+    let amount = |severity| {
+        report.findings.iter().filter(|finding| finding.severity == severity).count() as u64
+    };
+    let (blockers, warnings) = (amount(Severity::Blocker), amount(Severity::Warning));
+    let amounts = format!(
+        "{}: {}, {}, {}",
+        counted(report.checked.len() as u64, "check"),
+        counted(blockers, "blocker"),
+        counted(warnings, "warning"),
+        counted(amount(Severity::Note), "note"),
+    );
+    let (colour, answer) = match (blockers, warnings) {
+        (0, 0) => (Colour::Green, "nothing is in the way\nnext: vecferry plan"),
+        (0, _) => (Colour::Yellow, "nothing blocks; read the warnings first\nnext: vecferry plan"),
+        _ => (Colour::Red, "the migration must not start like this"),
+    };
+    let (answer, next) = answer.split_once('\n').unwrap_or((answer, "next: vecferry check, again"));
+    format!("{amounts}\n{}\n{next}", ui.coloured(colour, answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Output;
+    use vecferry_core::Side;
+
+    #[test]
+    fn a_finding_stands_with_its_remedy_and_the_answer_last() {
+        let finding = Finding {
+            severity: Severity::Blocker,
+            check: "rows on the target".into(),
+            side: Some(Side::Target),
+            what: "public.items holds 3 rows".into(),
+            remedy: "pass --existing keep or replace".into(),
+        };
+        let report = Report {
+            version: 1,
+            findings: vec![finding],
+            checked: vec!["rows on the target".into()],
+            could_not_run: vec![],
+        };
+        let text = render(&report, &Ui::new(&Output::default()));
+        assert!(text.contains("→ pass --existing"), "{text}");
+        assert!(text.contains("1 check: 1 blocker, 0 warnings, 0 notes\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+}

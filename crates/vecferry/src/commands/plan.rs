@@ -1,0 +1,165 @@
+//! `plan`: what there is, the methods side by side, and the steps of one.
+
+use vecferry_core::plan::{ClusterSummary, MethodPlan, Plan, gather, plan};
+
+use crate::cli;
+use crate::error::{Error, Exit};
+use crate::interrupt::Interrupt;
+use crate::settings::Settings;
+use crate::ui::{Colour, Ui, table};
+use crate::units::{count, duration, size};
+
+/// Runs the command.
+pub(crate) async fn run(args: &cli::Plan, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    let clusters = settings.clusters()?;
+    let policy = settings.policy(&args.selection, &args.work);
+    let interrupt = Interrupt::listen(ui)?;
+    ui.say("measuring source and target for a few seconds");
+    let plan = plan(&gather(&clusters, &policy, &interrupt.token).await?);
+    let asked = args.method.map(Into::into);
+    let possible =
+        plan.methods.iter().any(|one| one.possible && asked.is_none_or(|m| m == one.method));
+    if ui.json {
+        ui.data_json(&plan)?;
+    } else {
+        let methods = plan.methods.iter().find(|one| asked == Some(one.method));
+        ui.data(&methods.map_or_else(|| render(&plan, ui), |one| alone(&plan, one)))?;
+    }
+    Ok(if possible { Exit::Done } else { Exit::No })
+}
+
+fn render(plan: &Plan, ui: &Ui) -> String {
+    let mut blocks = vec![inventory(plan)];
+    blocks.extend(vectors(&plan.source));
+    blocks.push(methods(plan, ui));
+    blocks.push(match plan.recommended {
+        Some(method) => format!("{}\n\n{}", recommendation(method), steps(plan)),
+        None => {
+            "no method is possible as things are; `vecferry check` says what is in the way".into()
+        }
+    });
+    blocks.extend(notes(plan));
+    if let Some(method) = plan.recommended {
+        blocks.push(format!("next: vecferry migrate --method {}", name(method)));
+    }
+    blocks.join("\n\n")
+}
+
+/// One method and nothing else: its steps, or why it is not possible.
+fn alone(plan: &Plan, method: &MethodPlan) -> String {
+    let why_not = method.why_not.clone().unwrap_or_default();
+    if !method.possible {
+        return format!("{} is not possible here: {why_not}", name(method.method));
+    }
+    let mut blocks = vec![steps(plan)];
+    blocks.extend(notes(plan));
+    blocks.join("\n\n")
+}
+
+fn inventory(plan: &Plan) -> String {
+    let target = plan.target.as_ref();
+    let row = |what: &str, of: &dyn Fn(&ClusterSummary) -> String| {
+        vec![what.to_owned(), of(&plan.source), target.map_or("–".into(), of)]
+    };
+    let rows = vec![
+        row("database", &|one| one.database.clone()),
+        row("PostgreSQL", &|one| one.server.clone()),
+        row("pgvector", &|one| one.pgvector.clone().unwrap_or("–".into())),
+        row("tables", &|one| count(one.tables as u64)),
+        row("rows, about", &|one| count(one.estimated_rows)),
+        row("table size", &|one| size(one.table_bytes)),
+        row("index size", &|one| size(one.index_bytes)),
+        row("sequences", &|one| count(one.sequences as u64)),
+        row("views", &|one| count(one.views as u64)),
+        row("large objects", &|one| count(one.large_objects)),
+    ];
+    table(&["", "source", "target"], &[1, 2], rows)
+}
+
+fn vectors(source: &ClusterSummary) -> Option<String> {
+    let rows: Vec<_> = source
+        .vector_columns
+        .iter()
+        .map(|column| {
+            let indexes = source.vector_indexes.iter().filter(|index| index.table == column.table);
+            let indexes: Vec<String> = indexes
+                .map(|index| {
+                    let options = index.options.join(", ");
+                    let options =
+                        if options.is_empty() { options } else { format!(" ({options})") };
+                    format!("{} {}{options} {}", index.index, index.method, size(index.bytes))
+                })
+                .collect();
+            vec![
+                format!("{}.{}", column.table, column.column),
+                column.type_name.clone(),
+                count(column.estimated_rows),
+                indexes.join("\n"),
+            ]
+        })
+        .collect();
+    let header = ["vectors", "type", "rows, about", "indexes of the table"];
+    (!rows.is_empty()).then(|| table(&header, &[2], rows))
+}
+
+fn methods(plan: &Plan, ui: &Ui) -> String {
+    let row = |method: &MethodPlan| {
+        let possible = if method.possible {
+            ui.coloured(Colour::Green, "possible")
+        } else {
+            method.why_not.clone().unwrap_or_else(|| "not possible".into())
+        };
+        let price = match method.price.dollars {
+            Some(dollars) => format!("${dollars:.2}: {}", method.price.note),
+            None => method.price.note.clone(),
+        };
+        let downtime = match method.downtime_seconds {
+            Some(seconds) => format!("{}: {}", duration(seconds), method.downtime),
+            None => method.downtime.clone(),
+        };
+        vec![
+            name(method.method),
+            possible,
+            time(method.seconds),
+            downtime,
+            price,
+            method.could_lose.clone(),
+        ]
+    };
+    let header = ["method", "here", "time", "downtime", "price", "what could be lost"];
+    table(&header, &[], plan.methods.iter().map(row).collect())
+}
+
+fn recommendation(method: vecferry_core::plan::Method) -> String {
+    format!("recommended: {}", name(method))
+}
+
+fn steps(plan: &Plan) -> String {
+    let row = |(at, step): (usize, &vecferry_core::plan::Step)| {
+        vec![(at + 1).to_string(), step.phase.to_string(), step.what.clone(), time(step.seconds)]
+    };
+    let mut rows: Vec<_> = plan.steps.iter().enumerate().map(row).collect();
+    let all: f64 = plan.estimates.iter().map(|(_, seconds)| seconds).sum();
+    if !plan.estimates.is_empty() {
+        rows.push(vec![String::new(), "in all".into(), String::new(), duration(all)]);
+    }
+    let steps = table(&["step", "phase", "what is done", "time"], &[3], rows);
+    match plan.verify_seconds {
+        Some(seconds) => format!("{steps}\nand vecferry verify: {}", duration(seconds)),
+        None => steps,
+    }
+}
+
+fn notes(plan: &Plan) -> Option<String> {
+    let notes: Vec<String> =
+        plan.warnings.iter().map(|warning| format!("note: {warning}")).collect();
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
+
+fn time(seconds: Option<f64>) -> String {
+    seconds.map_or("?".into(), duration)
+}
+
+fn name(method: vecferry_core::plan::Method) -> String {
+    format!("{method:?}").to_lowercase()
+}
