@@ -1,5 +1,7 @@
 //! `check`: shows every finding of the preflight with its remedy.
 
+use std::collections::BTreeMap;
+
 use vecferry_core::preflight::{Finding, Report, Severity, check};
 
 use crate::cli::Check;
@@ -29,12 +31,7 @@ fn render(report: &Report, ui: &Ui) -> String {
         let rows = report.findings.iter().map(|finding| row(finding, ui)).collect();
         blocks.push(table(&["", "where", "check", "finding and remedy"], &[], rows));
     }
-    let left_out = report.could_not_run.iter();
-    let left_out: Vec<String> =
-        left_out.map(|check| format!("not checked: {}: {}", check.check, check.why)).collect();
-    if !left_out.is_empty() {
-        blocks.push(left_out.join("\n"));
-    }
+    blocks.extend(left_out(report));
     blocks.push(conclusion(report, ui));
     blocks.join("\n\n")
 }
@@ -52,6 +49,17 @@ fn row(finding: &Finding, ui: &Ui) -> Vec<String> {
         format!("{}\n→ {}", finding.what, finding.remedy)
     };
     vec![severity, place, finding.check.clone(), text]
+}
+
+/// The checks that could not run, by reason: one unreachable side is the reason of many.
+fn left_out(report: &Report) -> Option<String> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for left in &report.could_not_run {
+        reasons.entry(&left.why).or_default().push(&left.check);
+    }
+    let rows: Vec<_> =
+        reasons.into_iter().map(|(why, checks)| vec![why.into(), checks.join(", ")]).collect();
+    (!rows.is_empty()).then(|| table(&["not checked, as", "checks"], &[], rows))
 }
 
 fn conclusion(report: &Report, ui: &Ui) -> String {

@@ -32,6 +32,7 @@ fn render(plan: &Plan, ui: &Ui) -> String {
     let mut blocks = vec![inventory(plan)];
     blocks.extend(vectors(&plan.source));
     blocks.push(methods(plan, ui));
+    blocks.push(explanations(plan));
     blocks.push(match plan.recommended {
         Some(method) => format!("{}\n\n{}", recommendation(method), steps(plan)),
         None => {
@@ -102,32 +103,38 @@ fn vectors(source: &ClusterSummary) -> Option<String> {
     (!rows.is_empty()).then(|| table(&header, &[2], rows))
 }
 
+/// The figures side by side.
 fn methods(plan: &Plan, ui: &Ui) -> String {
     let row = |method: &MethodPlan| {
-        let possible = if method.possible {
+        let here = if method.possible {
             ui.coloured(Colour::Green, "possible")
         } else {
-            method.why_not.clone().unwrap_or_else(|| "not possible".into())
+            "not possible".into()
         };
-        let price = match method.price.dollars {
-            Some(dollars) => format!("${dollars:.2}: {}", method.price.note),
-            None => method.price.note.clone(),
-        };
-        let downtime = match method.downtime_seconds {
-            Some(seconds) => format!("{}: {}", duration(seconds), method.downtime),
-            None => method.downtime.clone(),
-        };
-        vec![
-            name(method.method),
-            possible,
-            time(method.seconds),
-            downtime,
-            price,
-            method.could_lose.clone(),
-        ]
+        let price = method.price.dollars.map_or("?".into(), |dollars| format!("${dollars:.2}"));
+        let (all, without_writes) = (time(method.seconds), time(method.downtime_seconds));
+        vec![name(method.method), here, all, without_writes, price]
     };
-    let header = ["method", "here", "time", "downtime", "price", "what could be lost"];
-    table(&header, &[], plan.methods.iter().map(row).collect())
+    let header = ["method", "here", "time", "downtime", "price"];
+    table(&header, &[2, 3, 4], plan.methods.iter().map(row).collect())
+}
+
+/// What stands behind the figures.
+fn explanations(plan: &Plan) -> String {
+    let mut rows = Vec::new();
+    for method in &plan.methods {
+        let mut title = name(method.method);
+        let mut row = |aspect: &str, text: &str| {
+            rows.push(vec![std::mem::take(&mut title), aspect.to_owned(), text.to_owned()]);
+        };
+        if let Some(why_not) = &method.why_not {
+            row("not possible", why_not);
+        }
+        row("downtime", &method.downtime);
+        row("price", &method.price.note);
+        row("could lose", &method.could_lose);
+    }
+    table(&["method", "", ""], &[], rows)
 }
 
 fn recommendation(method: vecferry_core::plan::Method) -> String {

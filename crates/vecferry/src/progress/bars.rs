@@ -20,6 +20,18 @@ const TICK: Duration = Duration::from_millis(125);
 /// The bar counts thousandths of the phase, so that one style serves bytes and percents.
 const STEPS: u64 = 1000;
 
+/// A phase that moves bytes.
+const MOVING: &str = "{spinner} {prefix:16} {bar:24} {elapsed:>4}  {msg}";
+
+/// A phase that cannot say how far it is; an empty bar would look like one that is stuck.
+const WORKING: &str = "{spinner} {prefix:16} {elapsed:>4}  {msg}";
+
+/// An index under construction.
+const BUILDING: &str = "    {prefix:28!} {bar:24} {elapsed:>4}  {msg}";
+
+/// Done, the tip, to do.
+const GLYPHS: &str = "━╸─";
+
 /// The bars of one run.
 #[derive(Debug)]
 pub(crate) struct Bars {
@@ -56,6 +68,10 @@ impl Bars {
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         let main = drawn.main.get_or_insert_with(|| self.main_bar()).clone();
         main.set_prefix(prefix(tally));
+        let template = if tally.moves_bytes() { MOVING } else { WORKING };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            main.set_style(style.progress_chars(GLYPHS));
+        }
         let moving = tally.fraction().filter(|_| tally.moves_bytes());
         main.set_position((moving.unwrap_or(0.0) * STEPS as f64) as u64);
         let amounts = moving.map(|_| tally.amounts_text());
@@ -82,11 +98,11 @@ impl Bars {
     }
 
     fn main_bar(&self) -> ProgressBar {
-        self.bar("{spinner} {prefix:16} {bar:24} {elapsed:>4}  {msg}")
+        self.bar(WORKING)
     }
 
     fn index_bar(&self, name: &str) -> ProgressBar {
-        let bar = self.bar("    {prefix:28!} {bar:24} {elapsed:>4}  {msg}");
+        let bar = self.bar(BUILDING);
         bar.set_prefix(name.to_owned());
         bar
     }
@@ -94,7 +110,7 @@ impl Bars {
     fn bar(&self, template: &str) -> ProgressBar {
         let bar = self.multi.add(ProgressBar::new(STEPS));
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
+            bar.set_style(style.progress_chars(GLYPHS));
         }
         bar.enable_steady_tick(TICK);
         bar

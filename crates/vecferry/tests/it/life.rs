@@ -42,7 +42,20 @@ async fn a_first_migration_goes_from_nothing_to_proof() {
     let none = program.run(&["status", "--json"]).expect(0);
     assert_eq!(none.json(), serde_json::json!({ "version": 1, "migration": null }));
 
+    let checked = program.run(&["check"]).expect(0).stdout;
+    assert!(checked.contains("0 blockers"), "{checked}");
+    assert_eq!(program.run(&["check", "--json"]).expect(0).json()["version"], 1);
+
+    let planned = program.run(&["plan"]).expect(0).stdout;
+    assert!(planned.contains("next: vecferry migrate --method copy"), "{planned}");
+    let steps = program.run(&["plan", "--method", "copy"]).expect(0).stdout;
+    assert!(steps.contains("analyze") && !steps.contains("reembed"), "{steps}");
+    let other = program.run(&["plan", "--method", "reembed"]).expect(1).stdout;
+    assert!(other.contains("not possible here"), "{other}");
+    assert_eq!(program.run(&["plan", "--json"]).expect(0).json()["recommended"], "copy");
+
     let migrated = program.run(&["migrate"]).expect(0);
+    assert!(migrated.stdout.contains("estimated"), "{}", migrated.stdout);
     for words in ["public.items", "4,000 rows in 1 table", "next: vecferry verify"] {
         assert!(migrated.stdout.contains(words), "{words} is not in\n{}", migrated.stdout);
     }
@@ -67,6 +80,17 @@ async fn a_first_migration_goes_from_nothing_to_proof() {
     program.run(&["cleanup", "--yes"]).expect(0);
     let clean = program.run(&["cleanup", "--yes"]).expect(0);
     assert!(clean.stderr.contains("nothing to clean up"), "{}", clean.stderr);
+}
+
+#[tokio::test]
+async fn a_blocker_is_shown_with_its_remedy_and_exits_1() {
+    let (source, target) = databases("blocker").await;
+    target.batch("CREATE EXTENSION vector").await.unwrap();
+    target.psql(ITEMS).unwrap();
+    let checked = program(&source, &target).run(&["check"]).expect(1).stdout;
+    for words in ["blocker", "rows on the target", "public.items", "→", "must not start"] {
+        assert!(checked.contains(words), "{words} is not in\n{checked}");
+    }
 }
 
 #[tokio::test]
