@@ -15,6 +15,9 @@ use crate::error::{Error, Exit, Line};
 /// Width of tables in a log: what fits beside a timestamp on a laptop.
 const LOG_WIDTH: u16 = 100;
 
+/// Narrower terminals wrap lines by themselves more legibly than cells could be cut; some claim to have no width.
+const LEAST_WIDTH: u16 = 60;
+
 /// The operator's terminal, or the log in its place.
 #[derive(Debug)]
 pub(crate) struct Ui {
@@ -155,9 +158,8 @@ pub(crate) fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) ->
     table.set_style(TableComponent::HeaderLines, '─');
     table.set_style(TableComponent::MiddleHeaderIntersections, '─');
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    if !io::stdout().is_terminal() {
-        table.set_width(LOG_WIDTH);
-    }
+    let terminal = table.width().filter(|width| *width >= LEAST_WIDTH);
+    table.set_width(terminal.unwrap_or(LOG_WIDTH));
     table.set_header(header.iter().map(Cell::new));
     table.add_rows(rows);
     if let Some(first) = table.column_mut(0) {

@@ -29,9 +29,15 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     if !args.yes.yes {
         ui.insist(&render(&found));
     }
-    let what = format!("remove {}", counted(found.len() as u64, "leftover"));
-    confirm::destroy(ui, args.yes.yes, &clusters.target, &what)?;
-    show(&cleanup(&clusters).await?, true, ui)
+    let amount = counted(found.len() as u64, "leftover");
+    confirm::destroy(ui, args.yes.yes, &clusters.target, &format!("remove {amount}"))?;
+    let removed = cleanup(&clusters).await?;
+    // Whoever was asked has just read the list.
+    if args.yes.yes || ui.json {
+        return show(&removed, true, ui);
+    }
+    ui.say(&format!("removed {}", counted(removed.len() as u64, "leftover")));
+    Ok(Exit::Done)
 }
 
 fn show(leftovers: &[Leftover], removed: bool, ui: &Ui) -> Result<Exit, Error> {

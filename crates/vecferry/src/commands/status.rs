@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 use vecferry_core::phase::Phase;
 use vecferry_core::status::{Status, status};
 
@@ -19,6 +19,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Characters of the bar.
 const BAR: usize = 32;
 
+/// The answer in JSON when there is no migration: the object's shape with nothing in it.
+#[derive(Serialize)]
+struct Nothing {
+    version: u32,
+    migration: Option<String>,
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let target = settings.target()?;
@@ -26,7 +33,7 @@ pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Res
     loop {
         let Some(status) = status(&target).await? else {
             if ui.json {
-                ui.data_json(&json!({ "version": 1, "migration": null }))?;
+                ui.data_json(&Nothing { version: 1, migration: None })?;
             }
             ui.say(&format!("no migration on {}", target.address()));
             return Ok(Exit::Done);
@@ -53,12 +60,12 @@ fn rewind(lines: usize) -> String {
 fn render(status: &Status, ui: &Ui) -> String {
     let mut lines = vec![
         format!("migration {} ({}) from {}", status.migration, status.method, status.source),
-        format!("{:<10}{}", "phase", phase(status, ui)),
-        format!("{:<10}{}", "rows", rows(status)),
+        format!("{:<12}{}", "phase", phase(status, ui)),
+        format!("{:<12}{}", "rows", rows(status)),
     ];
     if status.indexes_total > 0 {
         lines.push(format!(
-            "{:<10}{} of {}",
+            "{:<12}{} of {}",
             "indexes", status.indexes_finished, status.indexes_total
         ));
     }
@@ -67,13 +74,13 @@ fn render(status: &Status, ui: &Ui) -> String {
             index.percent.map_or(String::new(), |p| format!("  {} {p:.0}%", bar(p / 100.0)));
         lines.push(format!("  {}: {}{percent}", index.index, build_phase(&index.phase)));
     }
-    lines.push(format!("{:<10}{}", "begun", status.started_at));
+    lines.push(format!("{:<12}{}", "begun", status.started_at));
     match &status.finished_at {
-        Some(at) => lines.push(format!("{:<10}{at}", "finished")),
-        None => lines.push(format!("{:<10}{}", "recorded", status.updated_at)),
+        Some(at) => lines.push(format!("{:<12}{at}", "finished")),
+        None => lines.push(format!("{:<12}{}", "recorded", status.updated_at)),
     }
     if let (Some(error), None) = (&status.last_error, &status.finished_at) {
-        lines.push(format!("{:<10}{error}", "stopped by"));
+        lines.push(format!("{:<12}{error}", "stopped by"));
     }
     if !status.tables.is_empty() {
         lines.push(String::new());
