@@ -245,6 +245,10 @@ pub struct Index {
     pub constraint: Option<Constraint>,
     /// Whether the index is attached to a partitioned parent's.
     pub attached: bool,
+    /// Whether the table uses it as replica identity.
+    pub replica_identity: bool,
+    /// Whether the table was last clustered on it.
+    pub clustered: bool,
 }
 
 impl Index {

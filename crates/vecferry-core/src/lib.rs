@@ -1,4 +1,12 @@
-//! Under construction.
+//! vecferry's core: moves the tables of a pgvector database from one cluster to another and proves the result.
+//!
+//! Read [`migration`] first: it is the loop that takes phase after phase. [`phase`] says what is durable in each,
+//! [`copy`] how rows move, `store` where state is recorded, [`mod@verify`] how the result is proved. Pure files
+//! ([`phase`], [`inventory`], [`copy::part`], …) decide; the others do.
+//!
+//! The core prints nothing, reads no environment and knows no command line: it takes [`policy::Policy`] and
+//! [`policy::Clusters`] and tells what it does through [`report::Reporter`].
+
 pub mod cleanup;
 pub mod copy;
 pub mod error;
@@ -14,7 +22,12 @@ pub mod policy;
 pub mod preflight;
 mod probe;
 pub mod report;
+mod schema;
+mod sequences;
+mod source;
 pub mod status;
+mod store;
+pub mod verify;
 
 pub use error::{Class, Error, Result, Side};
 

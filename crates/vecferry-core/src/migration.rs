@@ -1,28 +1,342 @@
-//! Under construction: the executor.
+//! The executor: the one loop to read first. Takes the next phase, does it, records it, resumes, stops.
+//!
+//! ```text
+//! lock target ─ read record ─┬─ none ──────► snapshot source ─ schema ─┐
+//!                            ├─ unfinished ► snapshot source ─ reconcile ─ rows ─ sequences ─┐  (source let go)
+//!                            └─ done ──────► nothing                    indexes ─ constraints ─ analyze ─ done
+//! ```
+//!
+//! Ground rules: only this file moves a migration from one phase to the next; only one process at a time does
+//! (advisory lock on the target, held by the control session); what a phase has done is recorded by the phase itself
+//! in the transaction that did it ([`crate::phase`] says what is durable where). A lost connection ends the run like
+//! a crash would, and the next run, started by us or by the operator, goes on from the record: there is one way of
+//! resuming, and it is used every time.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::copy::{copy_rows, resume};
+use crate::error::{Class, Error, Result, Side};
+use crate::index::build::build_indexes;
+use crate::inspect::inspect_server;
+use crate::pg::{QualifiedName, Session};
+use crate::phase::Phase;
 use crate::policy::{Clusters, Policy};
-use crate::report::{Reporter, Summary};
+use crate::report::{Event, Reporter, Summary, TableSummary};
+use crate::schema::{self, Begun};
+use crate::sequences::{copy_large_objects, set_sequences};
+use crate::source::SourceSnapshot;
+use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
 
 /// How a run of `migrate` begins.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     /// Forget what an interrupted run has done and begin again.
     pub restart: bool,
+    /// What `plan` estimated, recorded to be set beside the outcome.
+    pub estimates: Vec<(Phase, f64)>,
 }
 
-/// Runs the copy to its end, continuing an interrupted one.
+/// What one attempt leaves for the next.
+struct Attempts {
+    options: RunOptions,
+    /// Set once both clusters have been reached: from then on a lost connection is worth a retry, before that it is
+    /// the operator's to see at once.
+    reached: bool,
+}
+
+/// What every step of one run shares.
+pub(crate) struct Run<'a> {
+    pub(crate) clusters: &'a Clusters,
+    pub(crate) policy: &'a Policy,
+    pub(crate) reporter: &'a dyn Reporter,
+    pub(crate) cancel: &'a CancellationToken,
+    /// The session on the target that holds the lock and writes the record.
+    pub(crate) control: Session,
+    /// Migration id.
+    pub(crate) id: String,
+    /// Whether `session_replication_role` may be set on the target.
+    pub(crate) target_may_silence_triggers: bool,
+}
+
+/// Runs the copy to its end, continuing an interrupted one. After a lost connection it goes on by itself, as often as
+/// the policy says.
 ///
 /// # Errors
-/// Any [`crate::Error`]; what was finished before it is recorded.
+/// Any [`Error`]; what was finished before it is recorded.
 pub async fn migrate(
-    _clusters: &Clusters,
-    _policy: &Policy,
-    _options: RunOptions,
-    _reporter: &dyn Reporter,
-    _cancel: &CancellationToken,
+    clusters: &Clusters,
+    policy: &Policy,
+    options: RunOptions,
+    reporter: &dyn Reporter,
+    cancel: &CancellationToken,
 ) -> Result<Summary> {
-    Err(crate::Error::Bug { what: "under construction".into() })
+    let mut attempts = Attempts { options, reached: false };
+    let mut attempt = 0;
+    loop {
+        let error = match run_once(clusters, policy, &mut attempts, reporter, cancel).await {
+            Ok(summary) => return Ok(summary),
+            Err(error) => error,
+        };
+        if error.class() != Class::Transient || attempt >= policy.retries || !attempts.reached {
+            return Err(error);
+        }
+        attempt += 1;
+        reporter.event(&Event::Retrying { error: said(&error), attempt, attempts: policy.retries });
+        tokio::select! {
+            () = cancel.cancelled() => return Err(Error::Interrupted),
+            // A server that restarts needs a few seconds; a network that is gone needs the operator.
+            () = tokio::time::sleep(Duration::from_secs(1 << attempt.min(5))) => {}
+        }
+    }
+}
+
+async fn run_once(
+    clusters: &Clusters,
+    policy: &Policy,
+    attempts: &mut Attempts,
+    reporter: &dyn Reporter,
+    cancel: &CancellationToken,
+) -> Result<Summary> {
+    let begun = Instant::now();
+    let control = Session::open(&clusters.target, Side::Target, "control").await?;
+    store::lock(&control).await?;
+    if attempts.options.restart {
+        crate::cleanup::abandon(&control).await?;
+        // Once: a retry after this must not throw its own work away.
+        attempts.options.restart = false;
+    }
+    store::prepare(&control).await?;
+    let record = MigrationRecord::newest(&control).await?;
+    let may_silence = inspect_server(&control).await?.can_set_replication_role;
+    let run = Run {
+        clusters,
+        policy,
+        reporter,
+        cancel,
+        control,
+        id: record
+            .as_ref()
+            .map_or_else(|| uuid::Uuid::now_v7().to_string(), |record| record.id.clone()),
+        target_may_silence_triggers: may_silence,
+    };
+    let outcome = until_cancelled(cancel, run.advance(record, attempts)).await;
+    if let Err((phase, spent, error)) = &outcome {
+        run.note_interruption(*phase, *spent, error).await;
+    }
+    outcome.map_err(|(_, _, error)| error)?;
+    run.summarize(begun).await
+}
+
+/// Where a run stopped, after how many seconds in that phase, and why.
+type Stopped = (Phase, f64, Error);
+
+/// Gives the steps a moment to stop by themselves when cancelled; the ones that wait for a server are dropped.
+async fn until_cancelled(
+    cancel: &CancellationToken,
+    steps: impl Future<Output = Result<(), Stopped>>,
+) -> Result<(), Stopped> {
+    tokio::pin!(steps);
+    tokio::select! {
+        biased;
+        ended = &mut steps => ended,
+        () = async { cancel.cancelled().await; tokio::time::sleep(Duration::from_secs(5)).await } => {
+            Err((Phase::Schema, 0.0, Error::Interrupted))
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Goes through the phases that are left.
+    async fn advance(
+        &self,
+        record: Option<MigrationRecord>,
+        attempts: &mut Attempts,
+    ) -> Result<(), Stopped> {
+        let mut phase = record.as_ref().map_or(Phase::Schema, |record| record.phase);
+        let mut source = None;
+        if phase < Phase::Indexes {
+            let taken =
+                self.take_source(record.as_ref()).await.map_err(|error| (phase, 0.0, error))?;
+            source = Some(taken);
+        }
+        attempts.reached = true;
+        if phase == Phase::Done {
+            let text =
+                "this migration is complete; nothing to do (--restart copies everything again)"
+                    .to_owned();
+            self.reporter.event(&Event::Notice { text });
+        }
+        while phase != Phase::Done {
+            let begun = Instant::now();
+            let step = Phase::ALL.iter().position(|other| *other == phase).unwrap_or(0) + 1;
+            self.reporter.event(&Event::PhaseStarted { phase, step, steps: Phase::ALL.len() - 1 });
+            let stopped = |error| (phase, begun.elapsed().as_secs_f64(), error);
+            self.perform(phase, begun, &mut source, &attempts.options).await.map_err(stopped)?;
+            self.reporter
+                .event(&Event::PhaseFinished { phase, seconds: begun.elapsed().as_secs_f64() });
+            phase = phase.next();
+            if self.cancel.is_cancelled() && phase != Phase::Done {
+                return Err((phase, 0.0, Error::Interrupted));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one phase and enters the next.
+    async fn perform(
+        &self,
+        phase: Phase,
+        begun: Instant,
+        source: &mut Option<SourceSnapshot>,
+        options: &RunOptions,
+    ) -> Result<()> {
+        let gone = || Error::Bug { what: format!("phase {phase} has no source") };
+        match phase {
+            Phase::Schema => {
+                let source = source.as_ref().ok_or_else(gone)?;
+                // Enters the next phase itself, in its transaction.
+                return schema::create(
+                    self,
+                    source,
+                    Begun { at: begun, estimates: &options.estimates },
+                )
+                .await;
+            }
+            Phase::Rows => {
+                let source = source.as_ref().ok_or_else(gone)?;
+                let records = resume::reconcile(self, source).await?;
+                copy_rows(self, source, &records).await?;
+            }
+            Phase::Sequences => {
+                let source = source.take().ok_or_else(gone)?;
+                set_sequences(self, &source).await?;
+                copy_large_objects(self, &source).await?;
+                // The source's locks and snapshot end here; indexes may take hours.
+            }
+            Phase::Indexes => build_indexes(self, &self.rows_by_relation().await?).await?,
+            Phase::Constraints => {
+                let built = IndexRecord::all(&self.control, &self.id).await?;
+                let plans: Vec<_> = built.into_iter().map(|record| record.plan).collect();
+                return schema::finish(self, &plans, begun).await;
+            }
+            Phase::Analyze => self.analyze().await?,
+            Phase::Done => {}
+        }
+        store::enter(
+            &self.control,
+            &self.id,
+            phase.next(),
+            Some((phase, begun.elapsed().as_secs_f64())),
+        )
+        .await
+    }
+
+    /// Takes the source's snapshot and refuses another source than the recorded one.
+    async fn take_source(&self, record: Option<&MigrationRecord>) -> Result<SourceSnapshot> {
+        let source = SourceSnapshot::take(&self.clusters.source, self.policy).await?;
+        if let Some(record) = record
+            && let Some(conflict) = source.identity.conflict_with(&record.source)
+        {
+            return Err(Error::Refused {
+                side: Side::Source,
+                what: format!(
+                    "the target holds an unfinished migration from {}, and this source is another one: {conflict}",
+                    record.source.address
+                ),
+                hint: Some(
+                    "use that source, or begin again with `vecferry migrate --restart`".into(),
+                ),
+            });
+        }
+        let moved: Vec<_> =
+            source.selected(self.policy).filter(|table| table.holds_rows()).collect();
+        self.reporter.event(&Event::Started {
+            migration: self.id.clone(),
+            resumed: record.is_some(),
+            tables: moved.len(),
+            bytes: moved.iter().map(|table| table.table_bytes).sum(),
+        });
+        Ok(source)
+    }
+
+    async fn rows_by_relation(&self) -> Result<HashMap<u32, u64>> {
+        let records = RelationRecord::all(&self.control, &self.id).await?;
+        let rows = |record: &RelationRecord| record.finished.iter().map(|part| part.rows).sum();
+        Ok(records.iter().map(|record| (record.relation.oid, rows(record))).collect())
+    }
+
+    /// Statistics and visibility map of every table, so that the planner's first choice is a good one.
+    async fn analyze(&self) -> Result<()> {
+        let sql =
+            "SELECT schema, name FROM vecferry.relation WHERE migration = $1 ORDER BY schema, name";
+        for row in self.control.query("read the record's tables", sql, &[&self.id]).await? {
+            if self.cancel.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let table = QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+            let doing = format!("vacuum and analyze {}", table.plain());
+            self.control.batch(&doing, &format!("VACUUM (ANALYZE) {table}")).await?;
+        }
+        Ok(())
+    }
+
+    /// Best effort: the target may be what failed.
+    async fn note_interruption(&self, phase: Phase, spent: f64, error: &Error) {
+        let (clusters, id, why) = (self.clusters, &self.id, said(error));
+        let noted = async {
+            // The control session may be in a failed transaction or gone.
+            let session = Session::open(&clusters.target, Side::Target, "control").await?;
+            store::note_interruption(&session, id, (phase, spent), &why).await
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(5), noted).await {
+            tracing::debug!(error = %error, "the interruption could not be recorded");
+        }
+    }
+
+    async fn summarize(&self, begun: Instant) -> Result<Summary> {
+        let records = RelationRecord::all(&self.control, &self.id).await?;
+        let indexes = IndexRecord::all(&self.control, &self.id).await?;
+        let record = MigrationRecord::newest(&self.control)
+            .await?
+            .ok_or_else(|| Error::Bug { what: "the record vanished during the run".into() })?;
+        let totals = Totals::of(&records);
+        let tables = records.iter().map(|record| {
+            let count = indexes
+                .iter()
+                .filter(|index| index.plan.relation_oid == record.relation.oid)
+                .count();
+            TableSummary {
+                table: record.relation.name.plain(),
+                rows: record.finished.iter().map(|part| part.rows).sum(),
+                bytes: record.finished.iter().map(|part| part.bytes).sum(),
+                parts: u32::try_from(record.finished.len()).unwrap_or(u32::MAX),
+                indexes: u32::try_from(count).unwrap_or(u32::MAX),
+            }
+        });
+        let summary = Summary {
+            migration: self.id.clone(),
+            tables: tables.collect(),
+            rows: totals.rows,
+            bytes: totals.bytes,
+            phases: record.phase_seconds,
+            estimated: record.estimates,
+            seconds: begun.elapsed().as_secs_f64(),
+        };
+        self.reporter.event(&Event::Finished(summary.clone()));
+        Ok(summary)
+    }
+}
+
+/// An error with its causes on one line.
+fn said(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -31,6 +31,16 @@ pub enum Existing {
     Replace,
 }
 
+/// How many lists an IVFFlat index gets when it is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IvfflatLists {
+    /// As many as its definition says.
+    Keep,
+    /// As many as suit the rows that are there now.
+    Auto,
+}
+
 /// The operator's choices.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -52,6 +62,8 @@ pub struct Policy {
     pub index_memory: Option<u64>,
     /// Indexes built at the same time; derived from memory when `None`.
     pub index_jobs: Option<usize>,
+    /// `lists` of IVFFlat indexes.
+    pub ivfflat_lists: IvfflatLists,
     /// Directory of `pg_dump` and `pg_restore`; `PATH` when `None`.
     pub pg_bin_dir: Option<PathBuf>,
     /// How often the run starts over by itself after a lost connection.
@@ -71,6 +83,7 @@ impl Default for Policy {
             lock_timeout: Duration::from_secs(30),
             index_memory: None,
             index_jobs: None,
+            ivfflat_lists: IvfflatLists::Keep,
             pg_bin_dir: None,
             retries: 3,
         }

@@ -84,6 +84,8 @@ pub(crate) fn index(name: &str, method: &str, columns: &[&str], class: &str) -> 
         bytes: 0,
         constraint: None,
         attached: false,
+        replica_identity: false,
+        clustered: false,
     }
 }
 

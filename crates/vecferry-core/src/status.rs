@@ -1,11 +1,15 @@
 //! What a migration is doing, read from the record on the target and from PostgreSQL's own progress views: from any
 //! machine, while it runs and after a crash.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
-use crate::error::Result;
-use crate::pg::Dsn;
+use crate::error::{Result, Side};
+use crate::index::build::read_progress;
+use crate::pg::{Dsn, Session};
 use crate::phase::Phase;
+use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
 
 /// The newest migration found on a target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,6 +88,95 @@ pub struct IndexStatus {
 ///
 /// # Errors
 /// [`crate::Error::Postgres`] when the target cannot be read.
-pub async fn status(_target: &Dsn) -> Result<Option<Status>> {
-    Ok(None)
+pub async fn status(target: &Dsn) -> Result<Option<Status>> {
+    let session = Session::open(target, Side::Target, "status").await?;
+    if !store::exists(&session).await? {
+        return Ok(None);
+    }
+    let Some(record) = MigrationRecord::newest(&session).await? else { return Ok(None) };
+    let relations = RelationRecord::all(&session, &record.id).await?;
+    let indexes = IndexRecord::all(&session, &record.id).await?;
+    let totals = Totals::of(&relations);
+    let running = store::lock_holder(&session).await?.is_some();
+    let (rows, bytes) = in_flight(&session).await?;
+    let (bytes, rows) = (totals.bytes + bytes, totals.rows + rows);
+    let bytes_expected = totals.bytes_expected().max(bytes);
+    let copying = running && record.phase == Phase::Rows;
+    let bytes_per_second = if copying { rate(&session, &record.id).await? } else { None };
+    Ok(Some(Status {
+        version: 1,
+        migration: record.id,
+        method: record.method,
+        source: record.source.address,
+        phase: record.phase,
+        running,
+        started_at: record.started_at,
+        updated_at: record.updated_at,
+        finished_at: record.finished_at,
+        rows,
+        bytes,
+        bytes_expected,
+        parts: totals.parts as u64,
+        parts_total: totals.parts_total as u64,
+        bytes_per_second,
+        eta_seconds: bytes_per_second.and_then(|rate| eta(bytes_expected - bytes, rate)),
+        tables: relations.iter().map(table).collect(),
+        indexes: if running { building(&session).await? } else { Vec::new() },
+        indexes_finished: indexes.iter().filter(|index| index.finished).count() as u64,
+        indexes_total: indexes.len() as u64,
+        last_error: record.last_error.filter(|_| !running),
+    }))
+}
+
+/// Seconds for `bytes` at `rate` bytes per second.
+#[allow(clippy::cast_precision_loss)] // A rough figure for people.
+fn eta(bytes: u64, rate: f64) -> Option<f64> {
+    (rate > 0.0).then(|| bytes as f64 / rate)
+}
+
+fn table(record: &RelationRecord) -> TableStatus {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    TableStatus {
+        table: record.relation.name.plain(),
+        rows: record.finished.iter().map(|part| part.rows).sum(),
+        bytes: record.finished.iter().map(|part| part.bytes).sum(),
+        parts: count(record.finished.len()),
+        parts_total: count(record.finished.len() + record.open.len()),
+    }
+}
+
+/// Rows and bytes of the parts being copied now, from `pg_stat_progress_copy`.
+async fn in_flight(session: &Session) -> Result<(u64, u64)> {
+    let sql = "SELECT COALESCE(sum(tuples_processed), 0)::bigint, COALESCE(sum(bytes_processed), 0)::bigint \
+               FROM pg_stat_progress_copy JOIN pg_stat_activity USING (pid) \
+               WHERE application_name = 'vecferry copy' AND command = 'COPY FROM' \
+               AND pg_stat_activity.datname = current_database()";
+    // The view exists from PostgreSQL 14.
+    let there = "SELECT to_regclass('pg_catalog.pg_stat_progress_copy') IS NOT NULL";
+    if !session.query_one("look for a view", there, &[]).await?.get::<_, bool>(0) {
+        return Ok((0, 0));
+    }
+    let row = session.query_one("read the progress of the copy", sql, &[]).await?;
+    Ok((row.get::<_, i64>(0).cast_unsigned(), row.get::<_, i64>(1).cast_unsigned()))
+}
+
+/// COPY bytes per second over the newest parts.
+async fn rate(session: &Session, id: &str) -> Result<Option<f64>> {
+    let sql = "SELECT (sum(bytes) / NULLIF(extract(epoch FROM max(finished_at) - min(finished_at - seconds * interval '1 s')), 0))::float8 \
+               FROM (SELECT bytes, finished_at, seconds FROM vecferry.part WHERE migration = $1 \
+                     AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 16) recent";
+    Ok(session.query_one("read the rate", sql, &[&id]).await?.get(0))
+}
+
+/// Index builds of ours, by the name in their session's application name.
+async fn building(session: &Session) -> Result<Vec<IndexStatus>> {
+    let sql = "SELECT pid, substr(application_name, length('vecferry index ') + 1) FROM pg_stat_activity \
+               WHERE application_name LIKE 'vecferry index %' AND datname = current_database()";
+    let rows = session.query("look for index builds", sql, &[]).await?;
+    let names: HashMap<i32, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let progress = read_progress(session).await?;
+    let status = |(pid, phase, percent): (i32, String, Option<f64>)| {
+        Some(IndexStatus { index: names.get(&pid)?.clone(), phase, percent })
+    };
+    Ok(progress.into_iter().filter_map(status).collect())
 }

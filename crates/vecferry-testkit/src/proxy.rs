@@ -2,6 +2,7 @@
 //! fault can be switched on and off while connections run, so a test breaks the very connection
 //! that is copying, not the next one.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -39,8 +40,8 @@ struct Faults {
     allowance: Option<u64>,
     passed: u64,
     accepted: u64,
-    /// Both ends of every connection ever opened since the last cut; ended ones are harmless.
-    open: Vec<TcpStream>,
+    /// Both ends of every open connection, by the count of `accepted` it came with.
+    open: BTreeMap<u64, [TcpStream; 2]>,
 }
 
 /// What may be done with the bytes just read.
@@ -146,7 +147,7 @@ impl Drop for FaultProxy {
 
 impl Faults {
     fn cut(&mut self) {
-        for stream in self.open.drain(..) {
+        for stream in std::mem::take(&mut self.open).into_values().flatten() {
             // Fails only for a connection that has ended already.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -192,18 +193,17 @@ impl Gate {
         Verdict::Pass
     }
 
-    /// Registers a connection's ends so that they can be cut; false when it must not be.
-    fn open(&self, client: &TcpStream, server: &TcpStream) -> bool {
-        let (Ok(client), Ok(server)) = (client.try_clone(), server.try_clone()) else {
-            return false;
-        };
+    /// Registers a connection's ends so that they can be cut; `None` when it must not be.
+    fn open(&self, client: &TcpStream, server: &TcpStream) -> Option<u64> {
+        let ends = [client.try_clone().ok()?, server.try_clone().ok()?];
         let mut faults = self.lock();
         if faults.refusing || faults.closing {
-            return false;
+            return None;
         }
         faults.accepted += 1;
-        faults.open.extend([client, server]);
-        true
+        let number = faults.accepted;
+        faults.open.insert(number, ends);
+        Some(number)
     }
 }
 
@@ -226,11 +226,15 @@ fn accept(listener: &TcpListener, upstream: &str, gate: &Gate) {
             else {
                 continue;
             };
-            if gate.open(&client, &server) {
+            if let Some(number) = gate.open(&client, &server) {
                 // Small protocol messages must not wait for one another.
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
-                scope.spawn(move || pump(client, server, gate));
-                scope.spawn(move || pump(server_again, client_again, gate));
+                for (from, to) in [(client, server), (server_again, client_again)] {
+                    scope.spawn(move || {
+                        pump(from, to, gate);
+                        gate.change(|faults| drop(faults.open.remove(&number)));
+                    });
+                }
             }
         }
     });

@@ -134,6 +134,11 @@ pub fn indexed_value<'a>(table: &Table, index: &'a Index) -> Option<(&'a str, u6
 /// Memory the build of a vector index over `rows` rows wants; `None` for other indexes and unknown dimensions.
 pub fn build_bytes(table: &Table, index: &Index, rows: u64) -> Option<u64> {
     let (base_type, dimensions) = indexed_value(table, index)?;
+    build_bytes_of(index, base_type, dimensions, rows)
+}
+
+/// The same for values of `base_type` with `dimensions`.
+pub fn build_bytes_of(index: &Index, base_type: &str, dimensions: u64, rows: u64) -> Option<u64> {
     let value = value_bytes(base_type, dimensions);
     match index.method.as_str() {
         "hnsw" => Some(hnsw_bytes(rows, value, index.option("m").unwrap_or(DEFAULT_M))),

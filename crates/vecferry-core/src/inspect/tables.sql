@@ -49,7 +49,9 @@ indexes AS (
                      'referenced', EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = i.indexrelid))
                    FROM pg_constraint k
                    WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x') AND k.conrelid = i.indrelid LIMIT 1),
-    'attached', ic.relispartition
+    'attached', ic.relispartition,
+    'replica_identity', i.indisreplident,
+    'clustered', i.indisclustered
   ) ORDER BY ic.relname) AS list
   FROM pg_index i
   JOIN pg_class ic ON ic.oid = i.indexrelid

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod copy;
+mod fixture;
+mod interrupted;
 mod plan;
 mod preflight;

@@ -1,0 +1,206 @@
+//! Runs pg_dump and pg_restore: the archive of the schema, and scripts cut from it.
+//!
+//! Scripts are run by us and not by pg_restore, so that objects and the record of them commit together. What psql
+//! alone would understand (`\restrict`) and what an older server would refuse (`SET transaction_timeout`) stands in
+//! the script's preamble only, which is cut off.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::toc::{self, Entry};
+use crate::error::{Error, Result, Side};
+use crate::pg::Dsn;
+use crate::pg::programs::Programs;
+
+/// An archive of a source's schema, in a directory that goes with it.
+pub(super) struct Archive {
+    directory: TempDir,
+    programs: Programs,
+}
+
+/// The two halves of a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// Schemas, types, functions, tables, views.
+    PreData,
+    /// Indexes, constraints, triggers, rules, policies, refreshes.
+    PostData,
+}
+
+impl Section {
+    fn flag(self) -> &'static str {
+        match self {
+            Section::PreData => "--section=pre-data",
+            Section::PostData => "--section=post-data",
+        }
+    }
+}
+
+impl Archive {
+    /// Dumps the schema under an exported snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Program`] with pg_dump's last words.
+    pub(super) async fn dump(programs: Programs, source: &Dsn, snapshot: &str) -> Result<Archive> {
+        let archive = Archive { directory: temporary_directory()?, programs };
+        let mut command = command(&archive.programs.pg_dump.path);
+        command
+            .args(["--format=custom", "--section=pre-data", "--section=post-data", "--no-password"])
+            .args([
+                "--no-publications",
+                "--no-subscriptions",
+                "--no-tablespaces",
+                "--exclude-schema=vecferry",
+            ])
+            .arg(format!("--snapshot={snapshot}"))
+            .arg(format!("--file={}", archive.path().display()))
+            .envs(source.libpq_environment());
+        run(command, "pg_dump").await?;
+        Ok(archive)
+    }
+
+    /// An archive that was recorded.
+    ///
+    /// # Errors
+    /// [`Error::Local`] when it cannot be written down.
+    pub(super) async fn restore(programs: Programs, bytes: &[u8]) -> Result<Archive> {
+        let archive = Archive { directory: temporary_directory()?, programs };
+        let path = archive.path();
+        tokio::fs::write(&path, bytes).await.map_err(|source| Error::Local {
+            doing: format!("write {}", path.display()),
+            source,
+        })?;
+        Ok(archive)
+    }
+
+    /// The archive as it is to be recorded.
+    ///
+    /// # Errors
+    /// [`Error::Local`] when it cannot be read.
+    pub(super) async fn bytes(&self) -> Result<Vec<u8>> {
+        let path = self.path();
+        tokio::fs::read(&path)
+            .await
+            .map_err(|source| Error::Local { doing: format!("read {}", path.display()), source })
+    }
+
+    /// The table of contents.
+    ///
+    /// # Errors
+    /// [`Error::Program`] with pg_restore's last words.
+    pub(super) async fn entries(&self) -> Result<Vec<Entry>> {
+        let mut command = command(&self.programs.pg_restore.path);
+        command.arg("--list").arg(self.path());
+        Ok(toc::parse(&run(command, "pg_restore").await?))
+    }
+
+    /// The SQL of the given entries that are in `section`, without the preamble.
+    ///
+    /// # Errors
+    /// [`Error::Program`] with pg_restore's last words.
+    pub(super) async fn script(
+        &self,
+        section: Section,
+        entries: &[Entry],
+        with_roles: bool,
+    ) -> Result<String> {
+        let list = self.directory.path().join("list");
+        let lines: String = entries.iter().map(|entry| format!("{}\n", entry.line)).collect();
+        tokio::fs::write(&list, lines).await.map_err(|source| Error::Local {
+            doing: format!("write {}", list.display()),
+            source,
+        })?;
+        let mut command = command(&self.programs.pg_restore.path);
+        command.arg(section.flag()).arg("--use-list").arg(&list).arg("--file=-").arg(self.path());
+        if !with_roles {
+            command.args(["--no-owner", "--no-privileges"]);
+        }
+        Ok(body(&run(command, "pg_restore").await?).to_owned())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("schema.dump")
+    }
+}
+
+fn temporary_directory() -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("vecferry-")
+        .tempdir()
+        .map_err(|source| Error::Local { doing: "create a temporary directory".into(), source })
+}
+
+/// The statements between preamble and epilogue; empty when the script holds none.
+fn body(script: &str) -> &str {
+    let Some(start) = script.find("\n--\n-- Name: ") else { return "" };
+    let end = script.rfind("\n--\n-- PostgreSQL database dump complete").unwrap_or(script.len());
+    &script[start..end.max(start)]
+}
+
+/// A command that sees none of the operator's own libpq settings.
+fn command(path: &std::path::Path) -> Command {
+    let mut command = Command::new(path);
+    for name in [
+        "PGSERVICE",
+        "PGOPTIONS",
+        "PGHOSTADDR",
+        "PGSSLCERT",
+        "PGSSLKEY",
+        "PGPASSFILE",
+        "PGCLIENTENCODING",
+    ] {
+        command.env_remove(name);
+    }
+    command.env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn run(mut command: Command, program: &'static str) -> Result<String> {
+    let output = command
+        .output()
+        .await
+        .map_err(|source| Error::Local { doing: format!("start {program}"), source })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let hint = stderr.contains("server version mismatch").then(|| {
+        "pg_dump must be at least as new as the source; point --pg-bin-dir to a newer one"
+            .to_owned()
+    });
+    Err(Error::Program {
+        side: Side::Source,
+        program,
+        said: said[said.len().saturating_sub(3)..].join("; "),
+        // libpq's own words, in the C locale (fe-misc.c, fe-connect.c).
+        lost_connection: [
+            "server closed the connection",
+            "connection to server",
+            "terminating connection",
+        ]
+        .iter()
+        .any(|words| stderr.contains(words)),
+        hint,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preamble_and_epilogue_are_cut_off() {
+        let script = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\nSET transaction_timeout = 0;\n\n\
+                      --\n-- Name: s; Type: SCHEMA; Schema: -; Owner: -\n--\n\nCREATE SCHEMA s;\n\n\n\
+                      --\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n\n";
+        assert!(body(script).contains("CREATE SCHEMA s;"));
+        assert!(
+            !body(script).contains("restrict") && !body(script).contains("transaction_timeout")
+        );
+        assert_eq!(body("--\n-- PostgreSQL database dump\n--\n\nSET x = 0;\n"), "");
+    }
+}

@@ -1,0 +1,350 @@
+//! The schema: everything of the source that is not rows, made on the target.
+//!
+//! Durable when: the first half (extensions, pre-data, the record with its tables, parts and indexes, dropped indexes
+//! of prepared tables) commits in one transaction, and so does the second (constraints over finished indexes,
+//! post-data, the next phase). Killed inside either, the target is as before it.
+//!
+//! pg_dump writes the definitions, so that every kind of object PostgreSQL knows is carried by PostgreSQL's own hand.
+//! What is on the target already is left as it is, object by object.
+
+mod dump;
+mod existing;
+mod prepared;
+mod toc;
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, Side};
+use crate::index::{IndexPlan, plan_indexes, plan_prepared};
+use crate::inspect::inspect;
+use crate::inventory::{Inventory, Table};
+use crate::migration::Run;
+use crate::pg::programs::Programs;
+use crate::pg::{Failure, Session, quote_ident, quote_literal};
+use crate::phase::Phase;
+use crate::source::SourceSnapshot;
+use crate::store;
+use dump::{Archive, Section};
+use toc::{Entry, Exclusions};
+
+pub(crate) use prepared::{differences, shape};
+
+/// Creates the first half of the schema and the migration's record, and enters the rows phase.
+///
+/// # Errors
+/// [`Error::Refused`] with every reason at once when tables on the target do not fit; [`Error::Postgres`] and
+/// [`Error::Program`] otherwise. Nothing is changed on an error.
+pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<'_>) -> Result<()> {
+    let target = inspect(&run.control).await?;
+    refuse_unfit(run, source, &target)?;
+    let relations = existing::plan_relations(run, source, &target).await?;
+    let programs = Programs::find(run.policy.pg_bin_dir.as_deref()).await?;
+    let archive = Archive::dump(programs, &run.clusters.source, &source.name).await?;
+    let objects = identify(run, source, &archive.entries().await?).await?;
+    let entries = entries_to_restore(&archive, &objects, &[]).await?;
+    let with_roles = may_carry_roles(run, source).await?;
+    let script = archive.script(Section::PreData, &entries, with_roles).await?;
+
+    let session = &run.control;
+    session.batch("begin", "BEGIN").await?;
+    set_lock_timeout(run).await?;
+    create_extensions(run, source, &target).await?;
+    run_script(session, "create the schema", &script).await?;
+    store::insert(session, &run.id, &source.identity, begun.estimates).await?;
+    let recorded = Objects { with_roles, objects };
+    store::insert_archive(session, &run.id, &archive.bytes().await?, &recorded).await?;
+    for planned in &relations {
+        store::insert_relation(session, &run.id, &planned.relation, &planned.parts).await?;
+    }
+    let indexes = take_down_indexes(run, source, &target, &relations).await?;
+    store::insert_indexes(session, &run.id, &indexes).await?;
+    store::insert_created(session, &run.id, &created(&entries, &recorded.objects)).await?;
+    existing::make_room(run, &relations).await?;
+    store::enter(
+        session,
+        &run.id,
+        Phase::Rows,
+        Some((Phase::Schema, begun.at.elapsed().as_secs_f64())),
+    )
+    .await?;
+    session.batch("commit the schema", "COMMIT").await
+}
+
+/// When the schema phase began, and what the plan had estimated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun<'a> {
+    /// Start of the phase.
+    pub(crate) at: Instant,
+    /// Seconds per phase, to be recorded beside the outcome.
+    pub(crate) estimates: &'a [(Phase, f64)],
+}
+
+/// What must be known of the dump's objects when the source is no longer asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Objects {
+    /// Whether owners and grants are carried.
+    with_roles: bool,
+    /// The objects of the dump.
+    objects: Vec<Identified>,
+}
+
+/// An object of the dump: its OIDs on the source and PostgreSQL's own name for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Identified {
+    catalog: u32,
+    object: u32,
+    kind: String,
+    identity: String,
+    /// Whether it is not moved: on the target before the migration, or hanging on a table that is not selected.
+    left: bool,
+}
+
+/// Creates the second half: constraints over the indexes that are built, then the dump's post-data; enters the
+/// analyze phase. Works from the recorded archive, without the source.
+///
+/// # Errors
+/// [`Error::Postgres`] and [`Error::Program`]; nothing is changed then.
+pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -> Result<()> {
+    let programs = Programs::find(run.policy.pg_bin_dir.as_deref()).await?;
+    let (dump, recorded) = store::archive(&run.control, &run.id).await?;
+    let archive = Archive::restore(programs, &dump).await?;
+    let entries = entries_to_restore(&archive, &recorded.objects, built).await?;
+    let script = archive.script(Section::PostData, &entries, recorded.with_roles).await?;
+    let session = &run.control;
+    session.batch("begin", "BEGIN").await?;
+    set_lock_timeout(run).await?;
+    for statement in built.iter().flat_map(|plan| &plan.attach) {
+        session.batch("attach a constraint to its index", statement).await?;
+    }
+    run_script(session, "create constraints and triggers", &script).await?;
+    store::enter(
+        session,
+        &run.id,
+        Phase::Analyze,
+        Some((Phase::Constraints, begun.elapsed().as_secs_f64())),
+    )
+    .await?;
+    session.batch("commit the constraints", "COMMIT").await
+}
+
+/// OIDs of the catalogs themselves are the same everywhere.
+const PG_CLASS: u32 = 1259;
+const PG_CONSTRAINT: u32 = 2606;
+
+async fn set_lock_timeout(run: &Run<'_>) -> Result<()> {
+    let sql = format!("SET LOCAL lock_timeout = {}", run.policy.lock_timeout.as_millis());
+    run.control.batch("set the lock timeout", &sql).await
+}
+
+/// Every table that cannot take the source's rows, at once.
+fn refuse_unfit(run: &Run<'_>, source: &SourceSnapshot, target: &Inventory) -> Result<()> {
+    let mut unfit = Vec::new();
+    for table in source.selected(run.policy) {
+        if let Some(other) = target.table(&table.name) {
+            unfit.extend(
+                differences(table, other)
+                    .iter()
+                    .map(|what| format!("{}: {what}", table.name.plain())),
+            );
+        }
+    }
+    if unfit.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        side: Side::Target,
+        what: format!("tables on the target do not fit the source's: {}", unfit.join("; ")),
+        hint: Some("alter or drop them on the target, or leave them out with --exclude".into()),
+    })
+}
+
+/// The dump's entries without what is left alone and what `built` has done.
+async fn entries_to_restore(
+    archive: &Archive,
+    objects: &[Identified],
+    built: &[IndexPlan],
+) -> Result<Vec<Entry>> {
+    let mut exclusions = Exclusions::default();
+    let left = objects.iter().filter(|object| object.left);
+    exclusions.objects.extend(left.map(|object| (object.catalog, object.object)));
+    for plan in built {
+        exclusions.built.insert((PG_CLASS, plan.oid));
+        exclusions.built.insert((PG_CONSTRAINT, plan.constraint_oid));
+    }
+    Ok(toc::filter(archive.entries().await?, &exclusions).0)
+}
+
+/// Names the entries that are objects by PostgreSQL's own notion of identity, and tells which are left alone.
+async fn identify(
+    run: &Run<'_>,
+    source: &SourceSnapshot,
+    entries: &[Entry],
+) -> Result<Vec<Identified>> {
+    let unselected = unselected(run, source).await?;
+    let rows =
+        run.control.query("list the target's objects", include_str!("identity.sql"), &[]).await?;
+    let there: HashSet<(&str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let objects: Vec<&Entry> =
+        entries.iter().filter(|entry| entry.catalog != 0 && entry.object != 0).collect();
+    let catalogs: Vec<u32> = objects.iter().map(|entry| entry.catalog).collect();
+    let oids: Vec<u32> = objects.iter().map(|entry| entry.object).collect();
+    let sql = "SELECT x.c, x.o, i.type, i.identity FROM unnest($1::oid[], $2::oid[]) x(c, o), \
+               LATERAL pg_identify_object(x.c, x.o, 0) i WHERE i.identity IS NOT NULL";
+    let rows =
+        source.session().query("identify the dumped objects", sql, &[&catalogs, &oids]).await?;
+    let identified = |row: &tokio_postgres::Row| {
+        let (catalog, object) = (row.get(0), row.get(1));
+        let (kind, identity): (String, String) = (row.get(2), row.get(3));
+        let left = unselected.contains(&(catalog, object))
+            || there.contains(&(kind.as_str(), identity.as_str()));
+        Identified { catalog, object, kind, identity, left }
+    };
+    Ok(rows.iter().map(identified).collect())
+}
+
+/// What hangs on tables that are not moved; empty when all are.
+async fn unselected(run: &Run<'_>, source: &SourceSnapshot) -> Result<HashSet<(u32, u32)>> {
+    if run.policy.selects_everything() {
+        return Ok(HashSet::new());
+    }
+    let tables = source.inventory.tables.iter();
+    let oids: Vec<u32> =
+        tables.filter(|table| !run.policy.selects(table)).map(|table| table.oid).collect();
+    let rows = source
+        .session()
+        .query("list what is not moved", include_str!("unselected.sql"), &[&oids])
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// What the entries create, as `(type, identity)`, in order.
+fn created(entries: &[Entry], objects: &[Identified]) -> Vec<(String, String)> {
+    let of_first_half = entries.iter().filter(|entry| {
+        !matches!(
+            entry.kind.as_str(),
+            "INDEX" | "CONSTRAINT" | "FK CONSTRAINT" | "TRIGGER" | "RULE"
+        )
+    });
+    of_first_half
+        .filter_map(|entry| {
+            objects
+                .iter()
+                .find(|object| (object.catalog, object.object) == (entry.catalog, entry.object))
+        })
+        .map(|object| (object.kind.clone(), object.identity.clone()))
+        .collect()
+}
+
+/// Owners and grants are carried when every role they name exists on the target and we may act for it.
+async fn may_carry_roles(run: &Run<'_>, source: &SourceSnapshot) -> Result<bool> {
+    let sql = "SELECT COALESCE(bool_and(r.oid IS NOT NULL AND pg_has_role(r.oid, 'MEMBER')), true) \
+               FROM unnest($1::text[]) n LEFT JOIN pg_roles r ON r.rolname = n";
+    Ok(run.control.query_one("look for roles", sql, &[&source.inventory.roles]).await?.get(0))
+}
+
+/// Creates missing extensions in the source's schemas; `vector` must not be older than the source's.
+async fn create_extensions(
+    run: &Run<'_>,
+    source: &SourceSnapshot,
+    target: &Inventory,
+) -> Result<()> {
+    for extension in &source.inventory.extensions {
+        if target.extension(&extension.name).is_some() {
+            continue;
+        }
+        let schema = quote_ident(&extension.schema);
+        let sql = format!(
+            "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS {} SCHEMA {schema}",
+            quote_ident(&extension.name)
+        );
+        // Extensions tied to a schema of their own refuse another: let them choose.
+        let sql = if matches!(extension.schema.as_str(), "pg_catalog") {
+            format!("CREATE EXTENSION IF NOT EXISTS {}", quote_ident(&extension.name))
+        } else {
+            sql
+        };
+        run.control.batch(&format!("create extension {}", extension.name), &sql).await.map_err(
+            |error| {
+                error.with_hint(format!(
+                    "install {} on the target, or leave out the tables that need it",
+                    extension.name
+                ))
+            },
+        )?;
+    }
+    refuse_older_vector(run, source).await
+}
+
+async fn refuse_older_vector(run: &Run<'_>, snapshot: &SourceSnapshot) -> Result<()> {
+    let Some(source) = snapshot.inventory.extension("vector") else { return Ok(()) };
+    let sql = "SELECT extversion, string_to_array(extversion, '.')::int[] < string_to_array($1, '.')::int[] \
+               FROM pg_extension WHERE extname = 'vector'";
+    let row = run.control.query_one("read pgvector's version", sql, &[&source.version]).await?;
+    if !row.get::<_, bool>(1) {
+        return Ok(());
+    }
+    let version: String = row.get(0);
+    Err(Error::Refused {
+        side: Side::Target,
+        what: format!("pgvector is {version} on the target and {} on the source", source.version),
+        hint: Some(
+            "run ALTER EXTENSION vector UPDATE on the target, or upgrade pgvector there".into(),
+        ),
+    })
+}
+
+/// Drops the indexes of prepared tables and returns everything to build after the rows.
+async fn take_down_indexes(
+    run: &Run<'_>,
+    snapshot: &SourceSnapshot,
+    target: &Inventory,
+    relations: &[existing::Planned],
+) -> Result<Vec<IndexPlan>> {
+    let mut plans = Vec::new();
+    for planned in relations {
+        let Some(source) = snapshot.inventory.table(&planned.relation.name) else { continue };
+        let there: Option<&Table> = target.table(&planned.relation.name);
+        if let Some(table) = there {
+            for plan in plan_prepared(source, table, planned.holds_rows) {
+                run.control
+                    .batch(&format!("drop index {}", plan.name), &plan.drop_statement())
+                    .await?;
+                plans.push(plan);
+            }
+        }
+        plans.extend(plan_indexes(source, there));
+    }
+    Ok(plans)
+}
+
+/// Runs a script in the open transaction; an error shows the line it happened at.
+async fn run_script(session: &Session, doing: &str, script: &str) -> Result<()> {
+    // What the cut-off preamble would have set.
+    let settings =
+        "SET LOCAL check_function_bodies = false; SET LOCAL client_min_messages = warning;";
+    session.batch(doing, settings).await?;
+    session.batch(doing, script).await.map_err(|error| match &error {
+        Error::Postgres { failure: Failure::Server { position: Some(at), .. }, .. } => {
+            let line = line_at(script, *at);
+            error.with_hint(format!("the statement was: {line}"))
+        }
+        _ => error,
+    })
+}
+
+/// The line that holds the 1-based character position. Definitions are not row content.
+fn line_at(script: &str, position: u32) -> String {
+    let offset =
+        script.char_indices().nth(position.saturating_sub(1) as usize).map_or(0, |(at, _)| at);
+    let start = script[..offset].rfind('\n').map_or(0, |at| at + 1);
+    script[start..].lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+/// Quoted literals as a SQL text array.
+fn text_array(values: &[String]) -> String {
+    let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
+    format!("ARRAY[{}]::text[]", list.join(","))
+}

@@ -1,0 +1,140 @@
+//! Sequences and large objects: what is neither schema nor table rows.
+//!
+//! Sequences are not transactional: read after the snapshot they are at or past every value that its rows hold.
+//! Setting them again is harmless, so they have no record of their own. Each large object commits with its record.
+
+use crate::error::{Error, Result};
+use crate::migration::Run;
+use crate::pg::QualifiedName;
+use crate::source::SourceSnapshot;
+
+/// Bytes of a large object that are in memory at once; a multiple of its 2048-byte pages.
+const PIECE: i32 = 1 << 20;
+
+/// Sets every sequence that is on both sides to at least the source's position.
+///
+/// # Errors
+/// [`Error::Postgres`] with the side that failed.
+pub(crate) async fn set_sequences(run: &Run<'_>, source: &SourceSnapshot) -> Result<()> {
+    for name in &source.inventory.sequences {
+        let there = "SELECT to_regclass($1) IS NOT NULL";
+        if !run
+            .control
+            .query_one("look for a sequence", there, &[&name.to_string()])
+            .await?
+            .get::<_, bool>(0)
+        {
+            continue;
+        }
+        let (last, called) = position(source.session(), name).await?;
+        let (target_last, target_called) = position(&run.control, name).await?;
+        // A prepared target may be further; going back would hand out a value twice. Descending sequences go down.
+        let sql =
+            "SELECT increment_by < 0 FROM pg_sequences WHERE schemaname = $1 AND sequencename = $2";
+        let down: bool = run
+            .control
+            .query_one("read a sequence's direction", sql, &[&name.schema, &name.name])
+            .await?
+            .get(0);
+        if further((target_last, target_called), (last, called), down) {
+            continue;
+        }
+        let sql = "SELECT setval($1::text::regclass, $2, $3)";
+        run.control.query_one("set a sequence", sql, &[&name.to_string(), &last, &called]).await?;
+    }
+    Ok(())
+}
+
+/// Whether `here` has handed out values beyond `there`.
+fn further(here: (i64, bool), there: (i64, bool), down: bool) -> bool {
+    if here.0 == there.0 {
+        return here.1 && !there.1;
+    }
+    // An untouched sequence stands at its start; that is not a position to keep.
+    here.1 && (here.0 > there.0) != down
+}
+
+async fn position(session: &crate::pg::Session, name: &QualifiedName) -> Result<(i64, bool)> {
+    let sql = format!("SELECT last_value, is_called FROM {name}");
+    let row = session.query_one(&format!("read sequence {}", name.plain()), &sql, &[]).await?;
+    Ok((row.get(0), row.get(1)))
+}
+
+/// Copies every large object that is not recorded yet, under its own OID.
+///
+/// # Errors
+/// [`Error::Postgres`] with the side that failed, for example when the OID is taken on the target.
+pub(crate) async fn copy_large_objects(run: &Run<'_>, source: &SourceSnapshot) -> Result<()> {
+    if source.inventory.large_objects == 0 {
+        return Ok(());
+    }
+    let sql = "SELECT oid FROM vecferry.large_object WHERE migration = $1";
+    let rows = run.control.query("read the record's large objects", sql, &[&run.id]).await?;
+    let finished: std::collections::HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let sql = "SELECT oid FROM pg_largeobject_metadata ORDER BY oid";
+    for row in source.session().query("list the large objects", sql, &[]).await? {
+        if run.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let oid: u32 = row.get(0);
+        if !finished.contains(&i64::from(oid)) {
+            copy_large_object(run, source, oid).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn copy_large_object(run: &Run<'_>, source: &SourceSnapshot, oid: u32) -> Result<()> {
+    let doing = format!("copy large object {oid}");
+    let session = &run.control;
+    session.batch(&doing, "BEGIN").await?;
+    session.query_one(&doing, "SELECT lo_create($1)", &[&oid]).await.map_err(|error| {
+        if error.sqlstate() == Some("23505") {
+            error.with_hint(
+                "the target has a large object under that number; remove it with lo_unlink",
+            )
+        } else {
+            error
+        }
+    })?;
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    let mut offset: i64 = 0;
+    loop {
+        let row = source
+            .session()
+            .query_one(&doing, "SELECT lo_get($1, $2, $3)", &[&oid, &offset, &PIECE])
+            .await?;
+        let piece: &[u8] = row.get(0);
+        if piece.is_empty() {
+            break;
+        }
+        hasher.update(piece);
+        session.query_one(&doing, "SELECT lo_put($1, $2, $3)", &[&oid, &offset, &piece]).await?;
+        offset += i64::try_from(piece.len()).unwrap_or(i64::MAX);
+    }
+    let digest = format!("{:032x}", hasher.digest128());
+    let sql =
+        "INSERT INTO vecferry.large_object (migration, oid, bytes, digest) VALUES ($1, $2, $3, $4)";
+    session.execute(&doing, sql, &[&run.id, &i64::from(oid), &offset, &digest]).await?;
+    session.batch(&doing, "COMMIT").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_further_is_not_set_back() {
+        for (here, there, down, keeps) in [
+            ((5, true), (3, true), false, true),
+            ((3, true), (5, true), false, false),
+            ((5, true), (5, false), false, true),
+            ((1, false), (1, true), false, false),
+            ((9, false), (3, true), false, false),
+            ((-5, true), (-3, true), true, true),
+            ((-3, true), (-5, true), true, false),
+        ] {
+            assert_eq!(further(here, there, down), keeps, "{here:?} {there:?} {down}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+-- The record of migrations, on the target, so that it commits together with the rows it speaks of and can be read
+-- from any machine. Layout version 1; `vecferry cleanup` drops all of it.
+CREATE SCHEMA IF NOT EXISTS vecferry;
+
+-- One row per migration. `phase` is the phase in progress; everything before it is complete.
+CREATE TABLE IF NOT EXISTS vecferry.migration (
+  id text PRIMARY KEY,
+  layout int NOT NULL DEFAULT 1,
+  method text NOT NULL,
+  source jsonb NOT NULL,
+  phase text NOT NULL,
+  phase_seconds jsonb NOT NULL DEFAULT '{}',
+  estimates jsonb NOT NULL DEFAULT '{}',
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  finished_at timestamptz,
+  last_error text
+);
+
+-- The schema as pg_dump wrote it, and which of its objects are which, so that the constraints phase needs no source.
+CREATE TABLE IF NOT EXISTS vecferry.archive (
+  migration text PRIMARY KEY REFERENCES vecferry.migration ON DELETE CASCADE,
+  dump bytea NOT NULL,
+  objects jsonb NOT NULL
+);
+
+-- One row per table that is moved, written with the schema.
+CREATE TABLE IF NOT EXISTS vecferry.relation (
+  migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
+  oid bigint NOT NULL,
+  schema text NOT NULL,
+  name text NOT NULL,
+  relfilenode bigint NOT NULL,
+  shape text NOT NULL,
+  columns text[] NOT NULL,
+  format text NOT NULL,
+  bot text,
+  existed boolean NOT NULL,
+  preserved jsonb NOT NULL,
+  PRIMARY KEY (migration, oid)
+);
+
+-- One row per part. `finished_at` is set in the transaction that holds the part's rows.
+CREATE TABLE IF NOT EXISTS vecferry.part (
+  migration text NOT NULL,
+  relation bigint NOT NULL,
+  ordinal int NOT NULL,
+  first_page bigint NOT NULL,
+  end_page bigint,
+  planned_bytes bigint NOT NULL,
+  rows bigint,
+  bytes bigint,
+  digest text,
+  seconds double precision,
+  snapshot_xmin bigint,
+  snapshot_xmax bigint,
+  finished_at timestamptz,
+  PRIMARY KEY (migration, relation, ordinal),
+  FOREIGN KEY (migration, relation) REFERENCES vecferry.relation ON DELETE CASCADE
+);
+
+-- Digest per bot of each finished part; `bot` holds the COPY bytes of the bot column, NULL for rows without a bot.
+CREATE TABLE IF NOT EXISTS vecferry.part_bot (
+  migration text NOT NULL,
+  relation bigint NOT NULL,
+  ordinal int NOT NULL,
+  bot bytea,
+  rows bigint NOT NULL,
+  digest text NOT NULL,
+  FOREIGN KEY (migration, relation, ordinal) REFERENCES vecferry.part ON DELETE CASCADE
+);
+CREATE INDEX IF NOT EXISTS part_bot_part ON vecferry.part_bot (migration, relation, ordinal);
+
+-- One row per index to build, written with the schema; `finished_at` is set in the transaction that builds it.
+-- `origin` is `source`, or `target` for an index of a prepared table that was dropped before the load.
+CREATE TABLE IF NOT EXISTS vecferry.index_build (
+  migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
+  ordinal int NOT NULL,
+  relation bigint NOT NULL,
+  name text NOT NULL,
+  origin text NOT NULL,
+  plan jsonb NOT NULL,
+  seconds double precision,
+  notices text[],
+  finished_at timestamptz,
+  PRIMARY KEY (migration, ordinal)
+);
+
+-- Objects other than tables' rows that the migration created, in the order of creation.
+CREATE TABLE IF NOT EXISTS vecferry.created (
+  migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
+  ordinal int NOT NULL,
+  kind text NOT NULL,
+  identity text NOT NULL,
+  PRIMARY KEY (migration, ordinal)
+);
+
+-- One row per large object copied, written with it.
+CREATE TABLE IF NOT EXISTS vecferry.large_object (
+  migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
+  oid bigint NOT NULL,
+  bytes bigint NOT NULL,
+  digest text NOT NULL,
+  PRIMARY KEY (migration, oid)
+);

@@ -1,0 +1,332 @@
+//! Whether both sides hold the same rows: counts and digests, in all and by bot. Pure: what to read, and what the
+//! answers mean. [`super::reading`] reads.
+
+use serde::Serialize;
+
+use super::keys::RowDifferences;
+use crate::copy::digest::{BotKey, Digest, Digests};
+use crate::copy::part::{self, Part, PreservedBots};
+use crate::copy::stream::CopyQuery;
+use crate::inventory::{Column, Table};
+use crate::knowledge::Knowledge;
+use crate::pg::{CopyFormat, QualifiedName, quote_ident, quote_literal};
+
+/// The answer about rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Content {
+    /// Whether every table holds the same rows on both sides.
+    pub matches: bool,
+    /// Whether values were compared, by digest; otherwise rows were counted only.
+    pub digests: bool,
+    /// How long it took, finding the keys that differ included.
+    pub seconds: f64,
+    /// Rows of the source compared.
+    pub rows: u64,
+    /// COPY bytes read from the source for digests.
+    pub source_bytes: u64,
+    /// COPY bytes read from the target for digests.
+    pub target_bytes: u64,
+    /// By table, ordered by name.
+    pub tables: Vec<TableContent>,
+}
+
+/// One table's rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TableContent {
+    /// Table, `schema.name`.
+    pub table: String,
+    /// Whether both sides hold the same rows.
+    pub matches: bool,
+    /// Columns whose values were compared, generated ones included; 0 when rows were counted only.
+    pub columns: usize,
+    /// Bots the source's rows belong to; `None` for a table without a bot column.
+    pub bots: Option<usize>,
+    /// The source's rows.
+    pub source: Option<Sum>,
+    /// The target's rows; `None` when it has no such table.
+    pub target: Option<Sum>,
+    /// Why values could not be compared, if they could not.
+    pub obstacle: Option<String>,
+    /// The bots that differ, by id.
+    pub bots_differing: Vec<BotDifference>,
+    /// The rows that differ, where they can be named.
+    pub rows_differing: Option<RowDifferences>,
+}
+
+/// Rows of a table or a bot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sum {
+    /// Number of rows.
+    pub rows: u64,
+    /// Order-independent digest in hexadecimal; `None` when rows were counted only.
+    pub digest: Option<String>,
+}
+
+/// How something of the target stands to the source's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// On the source only.
+    Missing,
+    /// On the target only.
+    Extra,
+    /// On both, with other rows or values.
+    Changed,
+}
+
+/// A bot whose rows differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BotDifference {
+    /// Its id.
+    pub bot: String,
+    /// How its rows stand.
+    pub standing: Standing,
+    /// Its rows on the source.
+    pub source_rows: u64,
+    /// Its rows on the target.
+    pub target_rows: u64,
+}
+
+/// What is read of a table, the same on both sides.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scope {
+    /// The table.
+    pub(super) table: QualifiedName,
+    /// Columns in the source's order, the bot first, generated ones last.
+    pub(super) columns: Vec<String>,
+    /// How rows travel.
+    pub(super) format: CopyFormat,
+    /// The bot column.
+    pub(super) bot: Option<Column>,
+    /// The condition for rows that belong to the migration.
+    pub(super) ours: Option<String>,
+    /// Why values cannot be compared.
+    pub(super) obstacle: Option<String>,
+}
+
+impl Scope {
+    /// What to read of `source`'s table, given its namesake on the target.
+    pub(super) fn new(
+        source: &Table,
+        target: &Table,
+        knowledge: &Knowledge,
+        preserved: Option<&PreservedBots>,
+    ) -> Scope {
+        let mut columns: Vec<String> =
+            part::column_order(source, knowledge).into_iter().map(str::to_owned).collect();
+        let generated = source.columns.iter().filter(|column| column.generated.is_some());
+        columns.extend(generated.map(|column| column.name.clone()));
+        let text = |table: &Table| {
+            let mut read = table.columns.iter().filter(|column| columns.contains(&column.name));
+            read.any(|column| column.text_only.is_some())
+        };
+        let format = match text(source) || text(target) {
+            true => CopyFormat::Text,
+            false => CopyFormat::Binary,
+        };
+        let bot = knowledge.bot_column(source).and_then(|bot| source.column(bot)).cloned();
+        let missing: Vec<&str> = columns
+            .iter()
+            .filter(|name| target.column(name).is_none())
+            .map(String::as_str)
+            .collect();
+        let obstacle = (!missing.is_empty())
+            .then(|| format!("the target's table lacks {}; rows were counted", missing.join(", ")));
+        let bot = bot.filter(|bot| target.column(&bot.name).is_some());
+        let ours = bot.as_ref().zip(preserved).and_then(|(bot, kept)| kept.ours(&bot.name));
+        Scope { table: source.name.clone(), columns, format, bot, ours, obstacle }
+    }
+
+    /// The COPY that reads a part's rows for their digest.
+    pub(super) fn digest_query(&self, part: &Part) -> CopyQuery {
+        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        CopyQuery {
+            table: self.table.plain(),
+            select: part::select(&self.table, &columns, &self.conditions(part)),
+            format: self.format,
+            by_bot: self.bot.is_some(),
+        }
+    }
+
+    /// The query that counts a part's rows: bot as text (or one NULL), count.
+    pub(super) fn count_query(&self, part: &Part) -> String {
+        let bot = self.bot.as_ref().map_or("NULL".into(), |bot| quote_ident(&bot.name));
+        let filter = filter(&self.conditions(part));
+        format!("SELECT ({bot})::text, count(*) FROM ONLY {}{filter} GROUP BY 1", self.table)
+    }
+
+    pub(super) fn conditions(&self, part: &Part) -> [Option<String>; 2] {
+        [part.condition(), self.ours.clone()]
+    }
+}
+
+/// ` WHERE …`, or nothing.
+pub(super) fn filter(conditions: &[Option<String>]) -> String {
+    let conditions: Vec<&str> = conditions.iter().flatten().map(String::as_str).collect();
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    }
+}
+
+/// Answers of [`Scope::count_query`] as digests without values.
+pub(super) fn counted(rows: &[Vec<Option<String>>], by_bot: bool) -> Digests {
+    let mut digests = Digests::default();
+    for row in rows {
+        let count = row.get(1).and_then(|count| count.as_deref()?.parse().ok()).unwrap_or(0);
+        let digest = Digest { rows: count, sum: 0 };
+        digests.total += digest;
+        if by_bot {
+            let bot = row.first().and_then(|bot| bot.clone()).map(String::into_bytes);
+            *digests.bots.entry(BotKey(bot)).or_default() += digest;
+        }
+    }
+    digests
+}
+
+/// The bots whose digests are not the same, ordered by id.
+pub(super) fn compare_bots(source: &Digests, target: &Digests) -> Vec<(BotKey, BotDifference)> {
+    let none = Digest::default();
+    let mut keys: Vec<&BotKey> = source.bots.keys().chain(target.bots.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let differing = keys.into_iter().filter_map(|key| {
+        let theirs = source.bots.get(key).unwrap_or(&none);
+        let ours = target.bots.get(key).unwrap_or(&none);
+        let standing = match (theirs.rows, ours.rows) {
+            _ if theirs == ours => return None,
+            (_, 0) => Standing::Missing,
+            (0, _) => Standing::Extra,
+            _ => Standing::Changed,
+        };
+        let (source_rows, target_rows) = (theirs.rows, ours.rows);
+        let bot = key.display();
+        Some((key.clone(), BotDifference { bot, standing, source_rows, target_rows }))
+    });
+    differing.collect()
+}
+
+/// More bots than this are not worth naming in a condition: the whole table is read instead.
+const BOTS_NAMED: usize = 1000;
+
+/// The condition that selects the rows of these bots; `None` when there is none that is sure to.
+pub(super) fn of_bots(column: &Column, format: CopyFormat, bots: &[BotKey]) -> Option<String> {
+    if bots.is_empty() || bots.len() > BOTS_NAMED {
+        return None;
+    }
+    let mut ids = Vec::new();
+    for bot in bots {
+        match &bot.0 {
+            None => {}
+            Some(bytes) => ids.push(quote_literal(&bot_text(column, format, bytes)?)),
+        }
+    }
+    let name = quote_ident(&column.name);
+    let named = format!("{name}::text = ANY (ARRAY[{}]::text[])", ids.join(","));
+    Some(match bots.iter().any(|bot| bot.0.is_none()) {
+        true => format!("({name} IS NULL OR {named})"),
+        false => named,
+    })
+}
+
+/// What `bot::text` gives for the value whose COPY bytes these are.
+fn bot_text(column: &Column, format: CopyFormat, bytes: &[u8]) -> Option<String> {
+    if format == CopyFormat::Text {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let padded = column.base_type == "bpchar";
+        return Some(if padded { text.trim_end_matches(' ') } else { text }.to_owned());
+    }
+    match column.base_type.as_str() {
+        "bpchar" => Some(std::str::from_utf8(bytes).ok()?.trim_end_matches(' ').to_owned()),
+        "text" | "varchar" | "name" | "citext" => Some(std::str::from_utf8(bytes).ok()?.to_owned()),
+        "int2" => Some(i16::from_be_bytes(bytes.try_into().ok()?).to_string()),
+        "int4" => Some(i32::from_be_bytes(bytes.try_into().ok()?).to_string()),
+        "int8" => Some(i64::from_be_bytes(bytes.try_into().ok()?).to_string()),
+        "uuid" => Some(uuid::Uuid::from_slice(bytes).ok()?.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> BotKey {
+        BotKey(Some(text.as_bytes().to_vec()))
+    }
+
+    fn digests(bots: &[(BotKey, u64, u128)]) -> Digests {
+        let mut digests = Digests::default();
+        for (bot, rows, sum) in bots {
+            digests.bots.insert(bot.clone(), Digest { rows: *rows, sum: *sum });
+            digests.total += Digest { rows: *rows, sum: *sum };
+        }
+        digests
+    }
+
+    fn column(base_type: &str) -> Column {
+        Column {
+            name: "b\"t".into(),
+            type_name: base_type.into(),
+            base_type: base_type.into(),
+            dimensions: None,
+            not_null: true,
+            generated: None,
+            identity: None,
+            default: None,
+            collation: None,
+            text_only: None,
+        }
+    }
+
+    #[test]
+    fn bots_are_missing_extra_or_changed() {
+        let source =
+            digests(&[(key("a"), 3, 1), (key("b"), 2, 2), (key("c"), 2, 9), (BotKey(None), 1, 7)]);
+        let target = digests(&[(key("a"), 3, 1), (key("c"), 2, 8), (key("d"), 5, 5)]);
+        let found: Vec<_> = compare_bots(&source, &target)
+            .into_iter()
+            .map(|(_, bot)| (bot.bot, bot.standing, bot.source_rows, bot.target_rows))
+            .collect();
+        let expected = [
+            ("NULL".to_owned(), Standing::Missing, 1, 0),
+            ("b".to_owned(), Standing::Missing, 2, 0),
+            ("c".to_owned(), Standing::Changed, 2, 2),
+            ("d".to_owned(), Standing::Extra, 0, 5),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(compare_bots(&source, &source), []);
+    }
+
+    #[test]
+    fn counts_add_up_over_parts_and_bots() {
+        let row = |bot: Option<&str>, count: &str| vec![bot.map(Into::into), Some(count.into())];
+        let rows = [row(Some("a"), "3"), row(Some("a"), "4"), row(None, "1")];
+        let by_bot = counted(&rows, true);
+        assert_eq!((by_bot.total.rows, by_bot.bots[&key("a")].rows), (8, 7));
+        assert!(counted(&rows, false).bots.is_empty());
+    }
+
+    #[test]
+    fn bots_are_named_as_their_column_writes_them() {
+        let condition = |base, format, bots: &[BotKey]| of_bots(&column(base), format, bots);
+        assert_eq!(
+            condition("bpchar", CopyFormat::Binary, &[key("a'b  "), BotKey(None)]).unwrap(),
+            "(\"b\"\"t\" IS NULL OR \"b\"\"t\"::text = ANY (ARRAY['a''b']::text[]))"
+        );
+        let number = BotKey(Some(258i32.to_be_bytes().to_vec()));
+        assert!(
+            condition("int4", CopyFormat::Binary, std::slice::from_ref(&number))
+                .unwrap()
+                .contains("'258'")
+        );
+        assert_eq!(condition("numeric", CopyFormat::Binary, &[number]), None);
+        assert!(condition("numeric", CopyFormat::Text, &[key("1.5")]).unwrap().contains("'1.5'"));
+        let uuid = BotKey(Some(vec![0x11; 16]));
+        let expected = "'11111111-1111-1111-1111-111111111111'";
+        assert!(condition("uuid", CopyFormat::Binary, &[uuid]).unwrap().contains(expected));
+        assert_eq!(condition("text", CopyFormat::Binary, &vec![key("a"); 2000]), None);
+        assert_eq!(condition("text", CopyFormat::Binary, &[]), None);
+    }
+}

@@ -1,0 +1,393 @@
+//! Proof that the target holds what the source holds: structure, rows, vectors, and how well the index finds them.
+//!
+//! Both sides are read at the same time, each in one exported snapshot, so that a source in use is compared with
+//! itself at one moment. Every judgement is a pure function over what was read; nothing here changes either cluster.
+
+pub mod content;
+mod expression;
+pub mod keys;
+mod reading;
+pub mod recall;
+mod rows;
+mod snapshot;
+pub mod structure;
+pub mod vector;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::copy::digest::{BotKey, Digests};
+use crate::copy::part::{self, PreservedBots};
+use crate::error::{Error, Result, Side};
+use crate::inventory::Table;
+use crate::pg::QualifiedName;
+use crate::policy::{Clusters, Policy};
+use crate::report::{Event, Reporter};
+use content::{Content, Scope, Sum, TableContent};
+use keys::Search;
+use reading::{Answer, Answers, Context, Job, Reading};
+use recall::Recall;
+use snapshot::View;
+use structure::Structure;
+use vector::{VectorColumn, Vectors};
+
+/// How thoroughly to verify.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Structure, counts and vectors only: no digests, no recall.
+    pub quick: bool,
+    /// Keys shown of the rows that differ, per table.
+    pub differences: usize,
+    /// Searches per bot whose recall is measured.
+    pub recall_queries: usize,
+    /// Bots whose recall is measured: the largest, some between and the smallest. 0 measures none.
+    pub recall_bots: usize,
+    /// How much lower than the source's the target's recall may be, 0 to 1.
+    pub recall_tolerance: f64,
+    /// Bots that were on the target before the migration and are none of its business, by table.
+    pub preserved: BTreeMap<QualifiedName, PreservedBots>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            quick: false,
+            differences: 10,
+            recall_queries: 5,
+            recall_bots: 20,
+            recall_tolerance: 0.05,
+            preserved: BTreeMap::new(),
+        }
+    }
+}
+
+/// The answer, with what it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Version of this shape.
+    pub version: u32,
+    /// Whether everything that was compared matches.
+    pub matches: bool,
+    /// Whether digests and recall were left out.
+    pub quick: bool,
+    /// How long it took.
+    pub seconds: f64,
+    /// Tables, columns, indexes and so on.
+    pub structure: Structure,
+    /// Rows.
+    pub content: Content,
+    /// Vectors.
+    pub vectors: Vectors,
+    /// How well the index finds; `None` when it was not measured.
+    pub recall: Option<Recall>,
+    /// What is worth knowing and no mismatch.
+    pub notes: Vec<String>,
+}
+
+/// Compares the target with the source. Reads only.
+///
+/// # Errors
+/// [`Error::Postgres`] when a side cannot be read, [`Error::Interrupted`] when cancelled. A mismatch is no error.
+pub async fn verify(
+    clusters: &Clusters,
+    policy: &Policy,
+    options: &Options,
+    reporter: &dyn Reporter,
+    cancel: &CancellationToken,
+) -> Result<Verdict> {
+    let context = Context { reporter, cancel, jobs: policy.jobs };
+    let run = run(clusters, policy, options, context);
+    cancel.run_until_cancelled(run).await.unwrap_or(Err(Error::Interrupted))
+}
+
+async fn run(
+    clusters: &Clusters,
+    policy: &Policy,
+    options: &Options,
+    context: Context<'_>,
+) -> Result<Verdict> {
+    let begun = Instant::now();
+    say(context, "structure");
+    let (source, target) = tokio::try_join!(
+        View::open(&clusters.source, Side::Source),
+        View::open(&clusters.target, Side::Target)
+    )?;
+    let mut structure = structure::compare(&source.catalog, &target.catalog, policy);
+    structure.seconds = begun.elapsed().as_secs_f64();
+    let verification = Verification::new(&source, &target, policy, options, context);
+    let mut notes = Vec::new();
+    let content = verification.content(&mut notes).await?;
+    let vectors = verification.vectors().await?;
+    let recall = if options.quick || options.recall_bots == 0 {
+        None
+    } else {
+        say(context, "recall");
+        recall::measure(&source, &target, policy, options, &mut notes).await?
+    };
+    Ok(Verdict {
+        version: 1,
+        matches: structure.matches
+            && content.matches
+            && vectors.matches
+            && recall.as_ref().is_none_or(|recall| recall.matches),
+        quick: options.quick,
+        seconds: begun.elapsed().as_secs_f64(),
+        structure,
+        content,
+        vectors,
+        recall,
+        notes,
+    })
+}
+
+fn say(context: Context<'_>, what: &str) {
+    context.reporter.event(&Event::Verifying { what: what.into(), bytes: 0, bytes_expected: 0 });
+}
+
+/// A table that both sides have.
+struct Pairing<'a> {
+    source: &'a Table,
+    target: &'a Table,
+    scope: Scope,
+}
+
+/// What the sections that read rows share.
+struct Verification<'a> {
+    source: &'a View,
+    target: &'a View,
+    policy: &'a Policy,
+    options: &'a Options,
+    context: Context<'a>,
+    pairings: Vec<Pairing<'a>>,
+    /// Tables that hold rows on the source and do not exist on the target.
+    absent: Vec<&'a Table>,
+}
+
+impl<'a> Verification<'a> {
+    fn new(
+        source: &'a View,
+        target: &'a View,
+        policy: &'a Policy,
+        options: &'a Options,
+        context: Context<'a>,
+    ) -> Self {
+        let (mut pairings, mut absent) = (Vec::new(), Vec::new());
+        let selected = source.catalog.inventory.tables.iter();
+        for table in selected.filter(|table| table.holds_rows() && policy.selects(table)) {
+            let twin = target.catalog.inventory.table(&table.name);
+            let Some(twin) = twin.filter(|twin| twin.holds_rows()) else {
+                absent.push(table);
+                continue;
+            };
+            let preserved = options.preserved.get(&table.name);
+            let scope = Scope::new(table, twin, &policy.knowledge, preserved);
+            pairings.push(Pairing { source: table, target: twin, scope });
+        }
+        Verification { source, target, policy, options, context, pairings, absent }
+    }
+
+    /// Jobs of one side: what `reading` says for each part of each table.
+    fn jobs(
+        &self,
+        side: Side,
+        reading: impl Fn(&Pairing<'_>, &part::Part) -> Option<Reading>,
+    ) -> Vec<Job> {
+        let view = self.view(side);
+        let version = view.catalog.inventory.server.version_num;
+        let mut jobs = Vec::new();
+        for (subject, pairing) in self.pairings.iter().enumerate() {
+            let table = match side {
+                Side::Source => pairing.source,
+                Side::Target => pairing.target,
+            };
+            for part in part::split(table, self.policy.part_bytes, version) {
+                if let Some(what) = reading(pairing, &part) {
+                    jobs.push(Job { subject, bytes: part.bytes, what });
+                }
+            }
+        }
+        jobs
+    }
+
+    fn view(&self, side: Side) -> &'a View {
+        match side {
+            Side::Source => self.source,
+            Side::Target => self.target,
+        }
+    }
+
+    async fn read_both(
+        &self,
+        reading: impl Fn(Side, &Pairing<'_>, &part::Part) -> Option<Reading>,
+    ) -> Result<(Answers, Answers)> {
+        let jobs =
+            |side| self.jobs(side, |pairing: &Pairing<'_>, part| reading(side, pairing, part));
+        let source = (&self.source.place, jobs(Side::Source));
+        let target = (&self.target.place, jobs(Side::Target));
+        reading::read_both(self.context, source, target).await
+    }
+
+    /// Compares rows: by digest, or by number when quick or when the target lacks a column.
+    async fn content(&self, notes: &mut Vec<String>) -> Result<Content> {
+        let begun = Instant::now();
+        let digests = !self.options.quick;
+        let (mut source, mut target) = self
+            .read_both(|_, pairing, part| {
+                Some(if digests && pairing.scope.obstacle.is_none() {
+                    Reading::Digest(pairing.scope.digest_query(part))
+                } else {
+                    let sql = pairing.scope.count_query(part);
+                    Reading::Query { doing: format!("read {}", pairing.scope.table.plain()), sql }
+                })
+            })
+            .await?;
+        let mut content = Content { digests, ..Content::default() };
+        for (subject, pairing) in self.pairings.iter().enumerate() {
+            let theirs = into_digests(source.remove(&subject), pairing);
+            let ours = into_digests(target.remove(&subject), pairing);
+            content.rows += theirs.total.rows;
+            content.source_bytes += theirs.bytes;
+            content.target_bytes += ours.bytes;
+            let mut table = self.table_content(pairing, &theirs, &ours);
+            if !table.matches && digests && table.obstacle.is_none() {
+                self.name_rows(pairing, (&theirs, &ours), &mut table, notes).await?;
+            }
+            content.tables.push(table);
+        }
+        content.tables.extend(self.absent.iter().map(|table| absent(table)));
+        content.tables.sort_by(|one, other| one.table.cmp(&other.table));
+        content.matches = content.tables.iter().all(|table| table.matches);
+        content.seconds = begun.elapsed().as_secs_f64();
+        Ok(content)
+    }
+
+    fn table_content(
+        &self,
+        pairing: &Pairing<'_>,
+        theirs: &Digests,
+        ours: &Digests,
+    ) -> TableContent {
+        let scope = &pairing.scope;
+        let valued = !self.options.quick && scope.obstacle.is_none();
+        let sum = |digests: &Digests| Sum {
+            rows: digests.total.rows,
+            digest: valued.then(|| digests.total.hex()),
+        };
+        let differing = content::compare_bots(theirs, ours);
+        TableContent {
+            table: scope.table.plain(),
+            matches: theirs.total == ours.total && differing.is_empty() && scope.obstacle.is_none(),
+            columns: if valued { scope.columns.len() } else { 0 },
+            bots: scope.bot.as_ref().map(|_| theirs.bots.len()),
+            source: Some(sum(theirs)),
+            target: Some(sum(ours)),
+            obstacle: scope.obstacle.clone(),
+            bots_differing: differing.into_iter().map(|(_, bot)| bot).collect(),
+            rows_differing: None,
+        }
+    }
+
+    /// Finds the rows behind a difference. Rows that differ in generated columns alone are the target's own doing: a
+    /// newer server may compute them otherwise, and what they are computed from is the same.
+    async fn name_rows(
+        &self,
+        pairing: &Pairing<'_>,
+        (theirs, ours): (&Digests, &Digests),
+        table: &mut TableContent,
+        notes: &mut Vec<String>,
+    ) -> Result<()> {
+        say(self.context, &table.table);
+        let bots: Vec<BotKey> =
+            content::compare_bots(theirs, ours).into_iter().map(|(key, _)| key).collect();
+        let scope = &pairing.scope;
+        let bots = scope.bot.as_ref().and_then(|bot| content::of_bots(bot, scope.format, &bots));
+        let search = Search { scope, source: pairing.source, bots, show: self.options.differences };
+        let found = keys::find(&self.source.place, &self.target.place, &search).await?;
+        if found.changed > 0
+            && found.missing + found.extra == 0
+            && found.changed == found.derived
+            && found.obstacle.is_none()
+        {
+            table.matches = true;
+            notes.push(format!(
+                "table {}: {} rows differ in generated columns only, which the target computes itself",
+                table.table, found.changed
+            ));
+        }
+        table.rows_differing = Some(found);
+        Ok(())
+    }
+
+    /// Counts flawed vectors on both sides.
+    async fn vectors(&self) -> Result<Vectors> {
+        let begun = Instant::now();
+        let (source, target) = self
+            .read_both(|side, pairing, part| {
+                let columns = asked(side, pairing);
+                let schema = &self.view(side).catalog.inventory.extension("vector")?.schema;
+                let sql = vector::query(&pairing.scope, part, &columns, schema);
+                let doing = format!("read vectors of {}", pairing.scope.table.plain());
+                (!columns.is_empty()).then_some(Reading::Query { doing, sql })
+            })
+            .await?;
+        let mut vectors = Vectors::default();
+        for (subject, pairing) in self.pairings.iter().enumerate() {
+            for (theirs, ours) in vector::columns(pairing.source, pairing.target) {
+                let counts = |side, answers: &Answers| {
+                    let at =
+                        asked(side, pairing).iter().position(|asked| asked.name == ours.name)?;
+                    Some(vector::add_up(&answers.get(&subject)?.rows, at))
+                };
+                let source = counts(Side::Source, &source).filter(|_| theirs.is_vector());
+                let target = counts(Side::Target, &target).unwrap_or_default();
+                let differences = vector::compare(source.as_ref(), &target);
+                vectors.vectors += target.rows - target.nulls;
+                vectors.columns.push(VectorColumn {
+                    table: pairing.scope.table.plain(),
+                    column: ours.name.clone(),
+                    matches: differences.is_empty(),
+                    source,
+                    target,
+                    differences,
+                });
+            }
+        }
+        vectors.matches = vectors.columns.iter().all(|column| column.matches);
+        vectors.seconds = begun.elapsed().as_secs_f64();
+        Ok(vectors)
+    }
+}
+
+/// The vector columns asked about on a side, in the query's order.
+fn asked<'a>(side: Side, pairing: &Pairing<'a>) -> Vec<&'a crate::inventory::Column> {
+    let columns = vector::columns(pairing.source, pairing.target).into_iter();
+    match side {
+        Side::Source => columns.map(|pair| pair.0).filter(|column| column.is_vector()).collect(),
+        Side::Target => columns.map(|pair| pair.1).collect(),
+    }
+}
+
+/// An answer to either reading as digests.
+fn into_digests(answer: Option<Answer>, pairing: &Pairing<'_>) -> Digests {
+    let answer = answer.unwrap_or_default();
+    let mut digests = content::counted(&answer.rows, pairing.scope.bot.is_some());
+    digests += answer.digests;
+    digests
+}
+
+fn absent(table: &Table) -> TableContent {
+    TableContent {
+        table: table.name.plain(),
+        matches: false,
+        columns: 0,
+        bots: None,
+        source: None,
+        target: None,
+        obstacle: Some("the target has no such table".into()),
+        bots_differing: Vec::new(),
+        rows_differing: None,
+    }
+}

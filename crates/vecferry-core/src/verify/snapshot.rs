@@ -1,0 +1,52 @@
+//! One consistent view of one side, held open while workers read in it.
+
+use super::reading::Place;
+use super::structure::{Catalog, Sequence};
+use crate::error::{Result, Side};
+use crate::inspect::inspect;
+use crate::pg::{Dsn, QualifiedName, Session};
+
+/// A side's exported snapshot and the catalog as that snapshot sees it.
+pub(super) struct View {
+    pub(super) place: Place,
+    pub(super) catalog: Catalog,
+    /// The transaction that exported the snapshot: it lives as long as this is held.
+    pub(super) session: Session,
+}
+
+impl View {
+    /// Exports a snapshot and reads the catalog in it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Postgres`] when connecting or reading fails.
+    pub(super) async fn open(dsn: &Dsn, side: Side) -> Result<View> {
+        let session = Session::open(dsn, side, "verify").await?;
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        session.batch("begin to read", begin).await?;
+        let export = "SELECT pg_catalog.pg_export_snapshot()";
+        let snapshot = session.query_one("export a snapshot", export, &[]).await?.get(0);
+        let inventory = inspect(&session).await?;
+        let sequences = sequences(&session).await?;
+        let place = Place { dsn: dsn.clone(), side, snapshot };
+        Ok(View { place, catalog: Catalog { inventory, sequences }, session })
+    }
+}
+
+async fn sequences(session: &Session) -> Result<Vec<Sequence>> {
+    let rows = session.query("read the sequences", include_str!("sequences.sql"), &[]).await?;
+    let sequences = rows.iter().map(|row| {
+        let increment: i64 = row.get(3);
+        let cycle = if row.get(6) { " cycle" } else { "" };
+        let (kind, min, max): (String, i64, i64) = (row.get(2), row.get(4), row.get(5));
+        let owner: Option<String> = row.get(10);
+        Sequence {
+            name: QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
+            options: format!("{kind} increment {increment} from {min} to {max}{cycle}"),
+            descending: increment < 0,
+            last_value: row.get(7),
+            readable: row.get(8),
+            owner: owner.map(|name| QualifiedName::new(row.get::<_, String>(9), name)),
+        }
+    });
+    Ok(sequences.collect())
+}

@@ -1,0 +1,250 @@
+//! Whether the target has what the source has: tables, columns, constraints, indexes, sequences, views, triggers,
+//! extensions. Pure: compares two [`Catalog`]s.
+//!
+//! The target may hold more than was moved: further tables, indexes and newer extensions are notes. What is missing,
+//! defined otherwise or stricter than the source is a difference.
+
+mod table;
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::inventory::{Inventory, Table};
+use crate::pg::QualifiedName;
+use crate::policy::Policy;
+
+/// A database's inventory and where its sequences stand.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// Everything [`crate::inspect`] reads.
+    pub inventory: Inventory,
+    /// Sequences with their positions.
+    pub sequences: Vec<Sequence>,
+}
+
+/// A sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// Name.
+    pub name: QualifiedName,
+    /// Data type, increment, bounds and cycling, for comparison and for people.
+    pub options: String,
+    /// Whether it counts down.
+    pub descending: bool,
+    /// Last value given out; `None` when none was.
+    pub last_value: Option<i64>,
+    /// Whether our role may see `last_value`.
+    pub readable: bool,
+    /// The table whose column owns it.
+    pub owner: Option<QualifiedName>,
+}
+
+/// The kind of object that differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum What {
+    Extension,
+    Table,
+    Column,
+    Constraint,
+    Index,
+    Trigger,
+    Sequence,
+    View,
+    LargeObjects,
+}
+
+/// One thing that is not as on the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What kind of thing.
+    pub what: What,
+    /// Its name: `schema.table`, `schema.table.column`, …
+    pub name: String,
+    /// In words: `missing`, `type is text, on the source character varying(10)`.
+    pub difference: String,
+}
+
+/// The answer about structure.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Structure {
+    /// Whether there is no difference.
+    pub matches: bool,
+    /// How long it took, reading both catalogs included.
+    pub seconds: f64,
+    /// How much of the source was compared.
+    pub compared: Compared,
+    /// What differs.
+    pub differences: Vec<Difference>,
+    /// What is worth knowing and no difference.
+    pub notes: Vec<String>,
+}
+
+/// How many objects of the source were looked for on the target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "each counts what its name says")]
+pub struct Compared {
+    pub extensions: usize,
+    pub tables: usize,
+    pub columns: usize,
+    pub constraints: usize,
+    pub indexes: usize,
+    pub triggers: usize,
+    pub sequences: usize,
+    pub views: usize,
+}
+
+impl Structure {
+    fn differ(&mut self, what: What, name: impl Into<String>, difference: impl Into<String>) {
+        self.differences.push(Difference {
+            what,
+            name: name.into(),
+            difference: difference.into(),
+        });
+    }
+}
+
+/// Compares what the policy selects.
+pub fn compare(source: &Catalog, target: &Catalog, policy: &Policy) -> Structure {
+    let mut structure = Structure::default();
+    compare_extensions(&mut structure, source, target, policy);
+    compare_tables(&mut structure, source, target, policy);
+    compare_sequences(&mut structure, source, target, policy);
+    if policy.selects_everything() {
+        compare_views(&mut structure, &source.inventory, &target.inventory);
+        compare_large_objects(&mut structure, &source.inventory, &target.inventory);
+    } else {
+        let note = "only the selected tables were compared; views and large objects were not";
+        structure.notes.push(note.into());
+    }
+    structure.matches = structure.differences.is_empty();
+    structure
+}
+
+fn compare_extensions(out: &mut Structure, source: &Catalog, target: &Catalog, policy: &Policy) {
+    for extension in &source.inventory.extensions {
+        // A part of the database needs its own extensions only, and of those we know one.
+        if !policy.selects_everything() && extension.name != "vector" {
+            continue;
+        }
+        out.compared.extensions += 1;
+        let (name, theirs) = (&extension.name, &extension.version);
+        let Some(found) = target.inventory.extension(name) else {
+            out.differ(What::Extension, name, format!("missing, the source has {theirs}"));
+            continue;
+        };
+        match version_key(&found.version).cmp(&version_key(theirs)) {
+            std::cmp::Ordering::Less => {
+                let difference =
+                    format!("version {} is older than the source's {theirs}", found.version);
+                out.differ(What::Extension, name, difference);
+            }
+            std::cmp::Ordering::Greater => {
+                out.notes.push(format!("extension {name}: {theirs} became {}", found.version));
+            }
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+}
+
+/// Versions in the order of their numbers: `0.8.0` below `0.10`; `08` is `8`, and `2dev` is above `2`.
+fn version_key(version: &str) -> Vec<(u64, &str)> {
+    let parts = version.split('.').map(|part| {
+        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        (part[..digits].parse().unwrap_or(0), &part[digits..])
+    });
+    parts.collect()
+}
+
+fn compare_tables(out: &mut Structure, source: &Catalog, target: &Catalog, policy: &Policy) {
+    let found: HashMap<&QualifiedName, &Table> =
+        target.inventory.tables.iter().map(|table| (&table.name, table)).collect();
+    let types = table::TypeSchemas::of(&source.inventory, &target.inventory);
+    let mut wanted = 0;
+    for table in source.inventory.tables.iter().filter(|table| policy.selects(table)) {
+        wanted += 1;
+        match found.get(&table.name) {
+            Some(twin) => table::compare(out, &types, table, twin),
+            None => out.differ(What::Table, table.name.plain(), "missing"),
+        }
+    }
+    out.compared.tables = wanted;
+    for table in target.inventory.tables.iter().filter(|table| policy.selects(table)) {
+        if source.inventory.table(&table.name).is_none() {
+            out.notes.push(format!("table {} is on the target only", table.name.plain()));
+        }
+    }
+}
+
+fn compare_sequences(out: &mut Structure, source: &Catalog, target: &Catalog, policy: &Policy) {
+    let found: HashMap<&QualifiedName, &Sequence> =
+        target.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
+    for sequence in &source.sequences {
+        let owner = sequence.owner.as_ref().and_then(|owner| source.inventory.table(owner));
+        if !owner.map_or(policy.selects_everything(), |owner| policy.selects(owner)) {
+            continue;
+        }
+        out.compared.sequences += 1;
+        let name = sequence.name.plain();
+        let Some(twin) = found.get(&sequence.name) else {
+            out.differ(What::Sequence, name, "missing");
+            continue;
+        };
+        if twin.options != sequence.options {
+            let difference = format!("{}, on the source {}", twin.options, sequence.options);
+            out.differ(What::Sequence, &name, difference);
+        }
+        if !twin.readable || !sequence.readable {
+            out.notes.push(format!("sequence {name}: its position may not be read"));
+        } else if let Some(behind) = behind(sequence, twin) {
+            out.differ(What::Sequence, name, behind);
+        }
+    }
+}
+
+/// In words, when the target's sequence would give out a value that the source has given already.
+fn behind(source: &Sequence, target: &Sequence) -> Option<String> {
+    let theirs = source.last_value?;
+    let enough = target
+        .last_value
+        .is_some_and(|ours| if source.descending { ours <= theirs } else { ours >= theirs });
+    let at = target.last_value.map_or("was never used".into(), |ours| format!("stands at {ours}"));
+    (!enough).then(|| format!("{at}, on the source at {theirs}"))
+}
+
+fn compare_views(out: &mut Structure, source: &Inventory, target: &Inventory) {
+    for view in &source.views {
+        out.compared.views += 1;
+        let name = view.name.plain();
+        match target.views.iter().find(|found| found.name == view.name) {
+            None => out.differ(What::View, name, "missing"),
+            Some(found) if found.materialized != view.materialized => {
+                let kind = |materialized| if materialized { "materialized" } else { "plain" };
+                let difference = format!(
+                    "{}, on the source {}",
+                    kind(found.materialized),
+                    kind(view.materialized)
+                );
+                out.differ(What::View, name, difference);
+            }
+            Some(found) if view.populated && !found.populated => {
+                out.differ(What::View, name, "not populated");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn compare_large_objects(out: &mut Structure, source: &Inventory, target: &Inventory) {
+    let (wanted, found) = (source.large_objects, target.large_objects);
+    if found < wanted {
+        out.differ(What::LargeObjects, "large objects", format!("{found}, on the source {wanted}"));
+    } else if found > wanted {
+        out.notes.push(format!("{found} large objects, on the source {wanted}"));
+    }
+}
+
+#[cfg(test)]
+mod tests;
