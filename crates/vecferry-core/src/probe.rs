@@ -26,7 +26,7 @@ use crate::policy::Clusters;
 use shape::{Shape, Slice, choose, slices};
 
 /// Heap and TOAST to read and to write. Enough that a connection's start does not count, little enough for a second.
-const PROBE_BYTES: u64 = 32 << 20;
+const PROBE_BYTES: u64 = 64 << 20;
 /// No COPY of the probe runs longer; on a slow link it measures less.
 const COPY_LIMIT: Duration = Duration::from_secs(2);
 /// How long moving the rows should take where the link is slow.

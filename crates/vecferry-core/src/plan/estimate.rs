@@ -16,7 +16,8 @@ pub(crate) const DEFAULT_M: u64 = 16;
 pub(crate) const DEFAULT_EF_CONSTRUCTION: u64 = 64;
 pub(crate) const DEFAULT_LISTS: u64 = 100;
 /// Passes of k-means over its samples, in units of one assignment of all of them: Elkan's bounds spare the rest.
-const KMEANS_PASSES: f64 = 6.0;
+/// With this, a probe of 1 246 rows gave two thirds of what a build over 40 000 took on a busy machine.
+const KMEANS_PASSES: f64 = 2.0;
 /// IVFFlat's samples: 50 a list, at least 10 000.
 const SAMPLES_PER_LIST: f64 = 50.0;
 const MIN_SAMPLES: f64 = 10_000.0;

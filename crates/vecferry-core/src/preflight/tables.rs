@@ -3,7 +3,7 @@
 use super::facts::{Facts, Known};
 use super::{Finding, blocker, counted, note, some_of, warning};
 use crate::error::Side;
-use crate::inventory::{Column, Table, TableKind};
+use crate::inventory::{Table, TableKind};
 use crate::pg::QualifiedName;
 use crate::policy::Existing;
 
@@ -73,70 +73,32 @@ pub(super) fn differences(facts: &Facts) -> Vec<Finding> {
         .collect()
 }
 
+/// The migration's own judgement, and what it lets pass although somebody should know.
 fn differ(table: &Table, there: &Table) -> Vec<Finding> {
     let name = table.name.plain();
     let remedy =
         format!("change {name} on the target, or drop it there and let the migration create it");
-    if table.kind != there.kind {
-        let what =
-            format!("{name} is {} on the source and {} on the target", kind(table), kind(there));
-        return vec![blocker(TARGET, what, remedy)];
-    }
-    let mut found: Vec<Finding> = table
-        .columns
-        .iter()
-        .filter_map(|column| column_differs(column, there.column(&column.name)))
-        .map(|what| {
-            blocker(TARGET, format!("{name} differs on the target: {what}"), remedy.clone())
-        })
-        .collect();
-    for column in &there.columns {
-        if table.column(&column.name).is_some() {
-            continue;
+    let refused = |what: String| blocker(TARGET, format!("{name}: {what}"), remedy.clone());
+    let mut found: Vec<Finding> =
+        crate::schema::differences(table, there).into_iter().map(refused).collect();
+    for column in &table.columns {
+        let plain = there.column(&column.name).is_some_and(|other| other.generated.is_none());
+        if column.generated.is_some() && plain {
+            found.push(refused(format!(
+                "column {} is generated on the source and plain on the target, where nothing would fill it",
+                column.name
+            )));
         }
-        let supplied =
-            column.default.is_some() || column.identity.is_some() || column.generated.is_some();
-        let what =
-            format!("{name} has a column {} on the target that the source lacks", column.name);
-        found.push(if column.not_null && !supplied {
-            blocker(TARGET, format!("{what}, NOT NULL and without a default"), remedy.clone())
-        } else {
-            warning(TARGET, what, "it is filled with its default, or NULL")
-        });
+    }
+    let only_there = there.columns.iter().filter(|column| table.column(&column.name).is_none());
+    for column in only_there.filter(|column| !column.not_null || column.default.is_some()) {
+        found.push(warning(
+            TARGET,
+            format!("{name} has a column {} on the target that the source lacks", column.name),
+            "it is filled with its default, or NULL",
+        ));
     }
     found
-}
-
-fn kind(table: &Table) -> &'static str {
-    match table.kind {
-        TableKind::Ordinary => "an ordinary table",
-        TableKind::Partitioned => "a partitioned table",
-        TableKind::Foreign => "a foreign table",
-    }
-}
-
-fn column_differs(here: &Column, there: Option<&Column>) -> Option<String> {
-    let name = &here.name;
-    let Some(there) = there else { return Some(format!("column {name} is missing")) };
-    if here.type_name != there.type_name {
-        return Some(format!(
-            "column {name} is {} there and {} here",
-            there.type_name, here.type_name
-        ));
-    }
-    if here.generated != there.generated {
-        let or_plain = |generated: &Option<String>| match generated {
-            Some(how) => format!("generated ({how})"),
-            None => "plain".to_owned(),
-        };
-        return Some(format!(
-            "column {name} is {} there and {} here",
-            or_plain(&there.generated),
-            or_plain(&here.generated)
-        ));
-    }
-    (there.not_null && !here.not_null)
-        .then(|| format!("column {name} refuses NULL there and allows it here"))
 }
 
 pub(super) fn rows(facts: &Facts) -> Vec<Finding> {

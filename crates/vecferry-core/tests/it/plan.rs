@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use vecferry_core::Error;
+use vecferry_core::index::memory::{hnsw_bytes, value_bytes};
+use vecferry_core::pg::Session;
 use vecferry_core::phase::Phase;
 use vecferry_core::plan::{Facts, Method, Plan, gather, plan};
 use vecferry_core::policy::{Clusters, Policy};
+use vecferry_core::{Error, Side};
 use vecferry_testkit::{Database, pair};
 
 /// Everything that could be left on a cluster's database.
@@ -150,4 +152,39 @@ async fn a_plan_cut_off_in_the_middle_leaves_nothing_either() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(case.contents(), before);
+}
+
+/// Whether an HNSW build said that its graph outgrew `memory`.
+async fn overflows(database: &Database, memory: u64, workers: u32) -> bool {
+    let dsn = database.url().parse().unwrap();
+    let mut session = Session::open(&dsn, Side::Target, "test").await.unwrap();
+    let sql = format!(
+        "SET maintenance_work_mem = '{}kB'; SET max_parallel_maintenance_workers = {workers}; \
+         BEGIN; CREATE INDEX ON public.items USING hnsw (embedding public.vector_l2_ops) \
+         WITH (m = 8, ef_construction = 16); ROLLBACK",
+        memory / 1024
+    );
+    session.batch("build", &sql).await.unwrap();
+    session.take_notices().iter().any(|notice| notice.contains("no longer fits"))
+}
+
+#[tokio::test]
+async fn an_hnsw_graph_fits_into_what_the_model_says_and_not_into_much_less() {
+    let case = Case::new("memory").await;
+    case.target.batch("CREATE EXTENSION vector").await.unwrap();
+    for database in [&case.source, &case.target] {
+        database
+            .batch(
+                "CREATE TABLE items (embedding vector(256)) WITH (parallel_workers = 1); \
+                 INSERT INTO items SELECT (SELECT array_agg(random() + 0 * (i + d))::vector \
+                 FROM generate_series(1, 256) d) FROM generate_series(1, 8000) i",
+            )
+            .await
+            .unwrap();
+        let wanted = hnsw_bytes(8000, value_bytes("vector", 256), 8);
+        for workers in [0, 1] {
+            assert!(!overflows(database, wanted * 105 / 100, workers).await, "{workers} workers");
+        }
+        assert!(overflows(database, wanted * 60 / 100, 1).await);
+    }
 }

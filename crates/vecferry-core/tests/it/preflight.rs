@@ -184,10 +184,10 @@ async fn tables_on_the_target_that_differ_or_hold_rows_are_found() {
         &report,
         Severity::Blocker,
         "target tables",
-        "column id is bigint there and integer here",
+        "\"id\" is integer on the source and bigint on the target",
     );
-    assert_found(&report, Severity::Blocker, "target tables", "column mood is missing");
-    assert_found(&report, Severity::Blocker, "target tables", "NOT NULL and without a default");
+    assert_found(&report, Severity::Blocker, "target tables", "\"mood\" is missing");
+    assert_found(&report, Severity::Blocker, "target tables", "is NOT NULL without a default");
     case.policy.existing = Existing::Keep;
     assert_found(&case.check().await, Severity::Note, "rows on the target", "keep them");
 }

@@ -157,7 +157,7 @@ fn a_side_that_cannot_be_reached_costs_only_what_needs_it() {
         report.could_not_run.iter().map(|not_run| not_run.check.as_str()).collect();
     assert!(left.contains(&"target tables") && !left.contains(&"keys"), "{left:?}");
     assert_eq!(report.could_not_run[0].why, "the target cannot be read");
-    facts.source.state = facts.target.state.clone().map_err(|error| error);
+    facts.source.state = facts.target.state.clone();
     let both = judge(&facts);
     assert_eq!(both.findings.len(), 2);
     let tables = both.could_not_run.iter().find(|not_run| not_run.check == "target tables");
@@ -415,19 +415,28 @@ fn missing_rights_are_named_with_the_grant_that_helps() {
 #[test]
 fn tables_on_the_target_must_fit() {
     assert_eq!(spoilt(|facts| drop(prepared(facts).indexes.pop())), vec![]);
-    one(Blocker, "target tables", "vector(768) there", |facts| {
-        prepared(facts).columns[4] = sample::column("embedding", "public.vector(768)");
-    });
-    one(Blocker, "target tables", "column source is missing", |facts| {
+    one(
+        Blocker,
+        "target tables",
+        "public.vector(1024) on the source and public.vector(768) on the target",
+        |facts| {
+            prepared(facts).columns[4] = sample::column("embedding", "public.vector(768)");
+        },
+    );
+    one(Blocker, "target tables", "column \"source\" is missing", |facts| {
         prepared(facts).columns.remove(3);
     });
-    one(Blocker, "target tables", "refuses NULL", |facts| {
+    one(Blocker, "target tables", "NOT NULL on the target only", |facts| {
         prepared(facts).columns[2].not_null = true;
     });
-    one(Blocker, "target tables", "is generated (stored) there", |facts| {
+    one(Blocker, "target tables", "generated on the target only", |facts| {
         prepared(facts).columns[2].generated = Some("stored".into());
     });
-    one(Blocker, "target tables", "and a partitioned table on the target", |facts| {
+    one(Blocker, "target tables", "content is generated on the source and plain", |facts| {
+        prepared(facts);
+        items(facts).columns[2].generated = Some("stored".into());
+    });
+    one(Blocker, "target tables", "and partitioned on the target", |facts| {
         prepared(facts).kind = TableKind::Partitioned;
         items(facts).kind = TableKind::Ordinary;
     });
