@@ -3,3 +3,4 @@
 
 mod copy;
 mod fixture;
+mod verify;

@@ -33,6 +33,8 @@ fn index(name: &str, definition: &str, method: &str) -> Index {
         bytes: 0,
         constraint: None,
         attached: false,
+        replica_identity: false,
+        clustered: false,
     }
 }
 
