@@ -81,6 +81,8 @@ pub enum Error {
         program: &'static str,
         /// Its last lines on stderr.
         said: String,
+        /// Whether it lost its connection, so that it may succeed when started again.
+        lost_connection: bool,
         /// What to do.
         hint: Option<String>,
     },
@@ -122,6 +124,7 @@ impl Error {
             Error::Configuration { .. } | Error::Refused { .. } | Error::Local { .. } => {
                 Class::Operator
             }
+            Error::Program { lost_connection: true, .. } => Class::Transient,
             Error::Program { .. } | Error::Interrupted | Error::Bug { .. } => Class::Permanent,
         }
     }

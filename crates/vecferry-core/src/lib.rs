@@ -17,7 +17,10 @@ pub mod knowledge;
 pub mod migration;
 pub mod pg;
 pub mod phase;
+pub mod plan;
 pub mod policy;
+pub mod preflight;
+mod probe;
 pub mod report;
 mod schema;
 mod sequences;
@@ -27,3 +30,6 @@ mod store;
 pub mod verify;
 
 pub use error::{Class, Error, Result, Side};
+
+#[cfg(test)]
+mod sample;

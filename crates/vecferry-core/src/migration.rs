@@ -39,6 +39,14 @@ pub struct RunOptions {
     pub estimates: Vec<(Phase, f64)>,
 }
 
+/// What one attempt leaves for the next.
+struct Attempts {
+    options: RunOptions,
+    /// Set once both clusters have been reached: from then on a lost connection is worth a retry, before that it is
+    /// the operator's to see at once.
+    reached: bool,
+}
+
 /// What every step of one run shares.
 pub(crate) struct Run<'a> {
     pub(crate) clusters: &'a Clusters,
@@ -61,20 +69,18 @@ pub(crate) struct Run<'a> {
 pub async fn migrate(
     clusters: &Clusters,
     policy: &Policy,
-    mut options: RunOptions,
+    options: RunOptions,
     reporter: &dyn Reporter,
     cancel: &CancellationToken,
 ) -> Result<Summary> {
+    let mut attempts = Attempts { options, reached: false };
     let mut attempt = 0;
     loop {
-        let error = match run_once(clusters, policy, &mut options, reporter, cancel).await {
+        let error = match run_once(clusters, policy, &mut attempts, reporter, cancel).await {
             Ok(summary) => return Ok(summary),
             Err(error) => error,
         };
-        if error.class() != Class::Transient
-            || attempt >= policy.retries
-            || !has_record(clusters).await
-        {
+        if error.class() != Class::Transient || attempt >= policy.retries || !attempts.reached {
             return Err(error);
         }
         attempt += 1;
@@ -87,34 +93,25 @@ pub async fn migrate(
     }
 }
 
-/// Whether a migration has begun on the target. Before that an error is the operator's to see at once.
-async fn has_record(clusters: &Clusters) -> bool {
-    let Ok(session) = Session::open(&clusters.target, Side::Target, "control").await else {
-        // Unreachable now: the retry will tell.
-        return true;
-    };
-    store::exists(&session).await.unwrap_or(false)
-}
-
 async fn run_once(
     clusters: &Clusters,
     policy: &Policy,
-    options: &mut RunOptions,
+    attempts: &mut Attempts,
     reporter: &dyn Reporter,
     cancel: &CancellationToken,
 ) -> Result<Summary> {
     let begun = Instant::now();
     let control = Session::open(&clusters.target, Side::Target, "control").await?;
     store::lock(&control).await?;
-    if options.restart {
+    if attempts.options.restart {
         crate::cleanup::abandon(&control).await?;
         // Once: a retry after this must not throw its own work away.
-        options.restart = false;
+        attempts.options.restart = false;
     }
     store::prepare(&control).await?;
     let record = MigrationRecord::newest(&control).await?;
     let may_silence = inspect_server(&control).await?.can_set_replication_role;
-    let mut run = Run {
+    let run = Run {
         clusters,
         policy,
         reporter,
@@ -125,7 +122,7 @@ async fn run_once(
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), |record| record.id.clone()),
         target_may_silence_triggers: may_silence,
     };
-    let outcome = until_cancelled(cancel, run.advance(record, options)).await;
+    let outcome = until_cancelled(cancel, run.advance(record, attempts)).await;
     if let Err((phase, spent, error)) = &outcome {
         run.note_interruption(*phase, *spent, error).await;
     }
@@ -154,9 +151,9 @@ async fn until_cancelled(
 impl Run<'_> {
     /// Goes through the phases that are left.
     async fn advance(
-        &mut self,
+        &self,
         record: Option<MigrationRecord>,
-        options: &RunOptions,
+        attempts: &mut Attempts,
     ) -> Result<(), Stopped> {
         let mut phase = record.as_ref().map_or(Phase::Schema, |record| record.phase);
         let mut source = None;
@@ -165,6 +162,7 @@ impl Run<'_> {
                 self.take_source(record.as_ref()).await.map_err(|error| (phase, 0.0, error))?;
             source = Some(taken);
         }
+        attempts.reached = true;
         if phase == Phase::Done {
             let text =
                 "this migration is complete; nothing to do (--restart copies everything again)"
@@ -176,7 +174,7 @@ impl Run<'_> {
             let step = Phase::ALL.iter().position(|other| *other == phase).unwrap_or(0) + 1;
             self.reporter.event(&Event::PhaseStarted { phase, step, steps: Phase::ALL.len() - 1 });
             let stopped = |error| (phase, begun.elapsed().as_secs_f64(), error);
-            self.perform(phase, begun, &mut source, options).await.map_err(stopped)?;
+            self.perform(phase, begun, &mut source, &attempts.options).await.map_err(stopped)?;
             self.reporter
                 .event(&Event::PhaseFinished { phase, seconds: begun.elapsed().as_secs_f64() });
             phase = phase.next();

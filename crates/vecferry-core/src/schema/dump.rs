@@ -176,6 +176,14 @@ async fn run(mut command: Command, program: &'static str) -> Result<String> {
         side: Side::Source,
         program,
         said: said[said.len().saturating_sub(3)..].join("; "),
+        // libpq's own words, in the C locale (fe-misc.c, fe-connect.c).
+        lost_connection: [
+            "server closed the connection",
+            "connection to server",
+            "terminating connection",
+        ]
+        .iter()
+        .any(|words| stderr.contains(words)),
         hint,
     })
 }

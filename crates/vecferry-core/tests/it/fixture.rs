@@ -9,7 +9,7 @@ use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::policy::{Clusters, Policy};
 use vecferry_core::report::{Event, Reporter, Summary};
 use vecferry_core::{Error, Result};
-use vecferry_testkit::{Database, Version};
+use vecferry_testkit::{Cluster, Database, Version};
 
 /// Keeps every event.
 #[derive(Default)]
@@ -31,6 +31,28 @@ impl Reporter for Recorder {
     fn event(&self, event: &Event) {
         self.events.lock().unwrap().push(event.clone());
     }
+}
+
+/// What Bedrock Chat's setup runs on an empty target: the vector index is made before there are rows.
+pub(crate) const APP_SETUP: &str = "CREATE TABLE items (id char(26) PRIMARY KEY, botid char(26), content text, source text, embedding vector(8)); \
+     CREATE INDEX idx_items_embedding ON items USING ivfflat (embedding vector_l2_ops) WITH (lists = 100); \
+     CREATE INDEX idx_items_botid ON items (botid);";
+
+/// A database with Bedrock Chat's table and `rows` chunks of seven bots, `bot0` to `bot6`.
+pub(crate) async fn items(cluster: &Cluster, hint: &str, rows: u32) -> Database {
+    let database = Database::with_vector(cluster, hint).await.unwrap();
+    database.batch(APP_SETUP).await.unwrap();
+    let fill = format!(
+        "INSERT INTO items SELECT lpad(g::text, 26, '0'), 'bot' || g % 7, repeat('text of chunk ' || g || ' ', 5), \
+         's3://b/' || g, ARRAY[g, g * 0.5, sin(g), 1, 2, 3, 4, 5]::real[]::vector FROM generate_series(1, {rows}) g"
+    );
+    database.batch(&fill).await.unwrap();
+    database
+}
+
+/// The number that a query gives.
+pub(crate) async fn count(database: &Database, sql: &str) -> i64 {
+    database.query_one(sql).await.unwrap().get(0)
 }
 
 pub(crate) fn clusters(source: &Database, target: &Database) -> Clusters {

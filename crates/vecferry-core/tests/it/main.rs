@@ -1,6 +1,10 @@
-//! Integration tests of the core against real clusters.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! The core on real clusters, one file per concept.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 mod copy;
 mod fixture;
+mod interrupted;
+mod plan;
+mod preflight;
 mod verify;

@@ -1,0 +1,223 @@
+//! What the preflight knows when it judges: plain data, no I/O.
+
+use serde::Deserialize;
+
+use super::NotRun;
+use crate::error::Side;
+use crate::inventory::{Inventory, Table};
+use crate::pg::programs::Programs;
+use crate::pg::{Dsn, QualifiedName, SslMode};
+use crate::policy::Policy;
+
+/// Everything that was found out.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The operator's choices.
+    pub policy: Policy,
+    /// The cluster the data comes from.
+    pub source: SideFacts,
+    /// The cluster the data goes to.
+    pub target: SideFacts,
+    /// `pg_dump` and `pg_restore`, or why they cannot be used and what to do.
+    pub programs: Result<Programs, Unreadable>,
+    /// Vector columns of the source that were looked into.
+    pub vectors: Vec<VectorSample>,
+    /// Tables of the target, of those to be moved, that hold rows.
+    pub filled: Vec<QualifiedName>,
+    /// What was not looked at, and why.
+    pub left_out: Vec<NotRun>,
+}
+
+impl Facts {
+    /// One side.
+    pub fn side(&self, side: Side) -> &SideFacts {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
+
+    /// Both sides, the source first.
+    pub fn sides(&self) -> [&SideFacts; 2] {
+        [&self.source, &self.target]
+    }
+
+    /// What is known of both clusters, when both could be read.
+    pub fn both(&self) -> Option<(&Known, &Known)> {
+        self.source.known().zip(self.target.known())
+    }
+
+    /// Tables of the source that are to be moved.
+    pub fn selected(&self) -> Vec<&Table> {
+        let tables = self.source.known().map(|known| known.inventory.tables.as_slice());
+        tables.unwrap_or_default().iter().filter(|table| self.policy.selects(table)).collect()
+    }
+}
+
+/// Why something could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What failed, in lower case.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// One cluster, reachable or not.
+#[derive(Debug, Clone)]
+pub struct SideFacts {
+    /// Which.
+    pub side: Side,
+    /// Host, address or socket directory it was looked for at.
+    pub host: String,
+    /// Whether the connection string asks for the server's certificate to be verified.
+    pub verifies: bool,
+    /// What was read.
+    pub state: Result<Box<Known>, Unreadable>,
+}
+
+impl SideFacts {
+    /// The side as the connection string describes it, and what was read there.
+    pub fn new(side: Side, dsn: &Dsn, state: Result<Known, Unreadable>) -> SideFacts {
+        // As in libpq, a root certificate turns `require` into `verify-ca`.
+        let verifies = match dsn.sslmode {
+            SslMode::VerifyCa | SslMode::VerifyFull => true,
+            SslMode::Require | SslMode::Prefer => dsn.sslrootcert.is_some(),
+            SslMode::Disable => false,
+        };
+        SideFacts { side, host: dsn.host.clone(), verifies, state: state.map(Box::new) }
+    }
+
+    /// What was read, if the cluster could be.
+    pub fn known(&self) -> Option<&Known> {
+        self.state.as_deref().ok()
+    }
+
+    /// Whether the connection stays on this machine.
+    pub fn is_local(&self) -> bool {
+        self.host.starts_with('/')
+            || self.host == "localhost"
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// What was read of one cluster.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its database.
+    pub inventory: Inventory,
+    /// What only the preflight asks.
+    pub extra: Extra,
+    /// Who answered on a second connection, made while the first one was open.
+    pub second: Option<Identity>,
+}
+
+/// Who answered: tells two servers behind one address apart.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Identity {
+    /// Start of the server, as text.
+    pub started_at: String,
+    /// Address and port the server sees itself at; `None` on a Unix socket.
+    pub address: Option<String>,
+    /// Process that serves the connection.
+    pub backend_pid: i32,
+}
+
+/// What `extra.sql` asks: rights, limits and neighbours.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Extra {
+    /// The server that answered.
+    pub identity: Identity,
+    /// Versions of extensions that could be installed.
+    pub available: Vec<Available>,
+    /// Extensions that objects of the user depend on.
+    pub used_extensions: Vec<String>,
+    /// `name=value` settings of the role or database that would limit a session.
+    pub role_settings: Vec<String>,
+    /// Whether our role may call `pg_export_snapshot()`.
+    pub can_export_snapshot: bool,
+    /// User schemas and our rights there.
+    pub schemas: Vec<Schema>,
+    /// Tables whose row security applies to our role.
+    pub hidden_rows: Vec<QualifiedName>,
+    /// Sequences our role may not read.
+    pub unreadable_sequences: Vec<QualifiedName>,
+    /// Large objects our role may not read.
+    pub unreadable_large_objects: u64,
+    /// Enabled event triggers.
+    pub event_triggers: Vec<String>,
+    /// Every role of the cluster.
+    pub all_roles: Vec<String>,
+    /// Of these, the ones we may act for.
+    pub held_roles: Vec<String>,
+    /// Whether transactions are read-only.
+    pub read_only: bool,
+    /// Connections and their limits.
+    pub connections: Connections,
+    /// Whether the schema of our own records is there.
+    pub has_store: bool,
+    /// Whether a session of ours holds an advisory lock in this database.
+    pub migration_running: bool,
+    /// Whether our role has a managed service's substitute for superuser.
+    pub managed_superuser: bool,
+}
+
+/// A version of an extension that the server has files of.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Available {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Whether a superuser is needed to create it.
+    pub superuser: bool,
+    /// Whether the right to create in the database is enough after all.
+    pub trusted: bool,
+}
+
+/// A user schema.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Schema {
+    /// Name.
+    pub name: String,
+    /// Whether our role may look inside.
+    pub usage: bool,
+    /// Whether our role may create in it.
+    pub create: bool,
+}
+
+/// Connections now and at most; limits are `None` where there is none. Our own sessions are not counted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Connections {
+    /// In use on the server.
+    pub used: u32,
+    /// Set aside for members of a role (`reserved_connections`, since 16).
+    pub reserved: u32,
+    /// In use by our role.
+    pub role_used: u32,
+    /// `CONNECTION LIMIT` of our role.
+    pub role_limit: Option<u32>,
+    /// In use in our database.
+    pub database_used: u32,
+    /// `CONNECTION LIMIT` of our database.
+    pub database_limit: Option<u32>,
+}
+
+/// What a look into a vector column gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VectorSample {
+    /// Table.
+    pub table: QualifiedName,
+    /// Column.
+    pub column: String,
+    /// Share of the table that was read, 0 to 1.
+    pub share: f64,
+    /// Rows read.
+    pub rows: u64,
+    /// Of these, without a vector.
+    pub nulls: u64,
+    /// With a vector of length zero.
+    pub zeros: u64,
+    /// With a vector that holds NaN or whose length is not finite.
+    pub not_finite: u64,
+}

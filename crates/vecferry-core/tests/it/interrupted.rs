@@ -1,0 +1,274 @@
+//! What an interruption leaves, how a rerun goes on, and what it refuses.
+
+use std::sync::Mutex;
+
+use tokio_util::sync::CancellationToken;
+use vecferry_core::cleanup::{cleanup, leftovers};
+use vecferry_core::migration::{RunOptions, migrate};
+use vecferry_core::phase::Phase;
+use vecferry_core::policy::{Clusters, Policy};
+use vecferry_core::report::{Event, Reporter};
+use vecferry_core::status::status;
+use vecferry_core::{Error, Side};
+use vecferry_testkit::{Cluster, Database, FaultProxy, Options, Version, pair};
+
+use crate::fixture::{
+    APP_SETUP, Recorder, assert_same_content, assert_same_schema, clusters, count, items, policy,
+    run,
+};
+
+/// Cancels the run at the first event that fits.
+struct StopAt {
+    fits: Box<dyn Fn(&Event) -> bool + Send + Sync>,
+    cancel: CancellationToken,
+    seen: Mutex<Vec<Event>>,
+}
+
+impl Reporter for StopAt {
+    fn event(&self, event: &Event) {
+        self.seen.lock().unwrap().push(event.clone());
+        if (self.fits)(event) {
+            self.cancel.cancel();
+        }
+    }
+}
+
+async fn stop_at(
+    clusters: &Clusters,
+    policy: &Policy,
+    fits: impl Fn(&Event) -> bool + Send + Sync + 'static,
+) {
+    let cancel = CancellationToken::new();
+    let stop = StopAt { fits: Box::new(fits), cancel: cancel.clone(), seen: Mutex::default() };
+    let ended = migrate(clusters, policy, RunOptions::default(), &stop, &cancel).await;
+    assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+}
+
+/// One connection, so that the number of finished parts is known.
+fn one_job() -> Policy {
+    Policy { jobs: 1, ..policy() }
+}
+
+fn second_part(event: &Event) -> bool {
+    matches!(event, Event::PartFinished { part: 1, .. })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rerun_copies_only_the_parts_that_are_left() {
+    let pair = pair().await;
+    let source = items(&pair.source, "rerun", 4000).await;
+    let target = Database::create(&pair.target, "rerun").await.unwrap();
+    let clusters = clusters(&source, &target);
+    stop_at(&clusters, &one_job(), second_part).await;
+    let halfway = status(&clusters.target).await.unwrap().unwrap();
+    assert!(halfway.phase == Phase::Rows && !halfway.running, "{halfway:?}");
+    assert!(halfway.parts >= 2 && halfway.parts < halfway.parts_total, "{halfway:?}");
+    let recorder = Recorder::default();
+    run(&clusters, &one_job(), &recorder).await.unwrap();
+    assert_eq!(recorder.parts_finished() as u64, halfway.parts_total - halfway.parts);
+    assert_same_content(&source, &target).await;
+    assert_same_schema(&source, &target);
+    let done = status(&clusters.target).await.unwrap().unwrap();
+    assert!(
+        done.phase == Phase::Done && done.last_error.is_none() && done.finished_at.is_some(),
+        "{done:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_stopped_at_every_phase_ends_with_the_same_content() {
+    let pair = pair().await;
+    let source = Database::with_vector(&pair.source, "phases").await.unwrap();
+    source.psql(include_str!("everything.sql")).unwrap();
+    for phase in Phase::ALL.into_iter().take(6) {
+        let target = Database::create(&pair.target, "phases").await.unwrap();
+        let clusters = clusters(&source, &target);
+        stop_at(
+            &clusters,
+            &policy(),
+            move |event| matches!(event, Event::PhaseStarted { phase: at, .. } if *at == phase),
+        )
+        .await;
+        run(&clusters, &policy(), &Recorder::default()).await.unwrap();
+        assert_same_content(&source, &target).await;
+        assert_same_schema(&source, &target);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_written_in_between_are_copied_again_and_only_those() {
+    let pair = pair().await;
+    // A cluster of its own: transactions of other tests would make rows look younger than they are.
+    let cluster = Cluster::start(Version::Pg16, Options::new()).unwrap();
+    let redone: &[&str] = &["public.items"];
+    for (change, expected) in [
+        // New rows go to the end of the table, into a part that is still open.
+        ("INSERT INTO items (id, botid) VALUES ('new', 'bot1')", &[][..]),
+        ("DELETE FROM items WHERE id = (SELECT min(id) FROM items)", redone),
+        ("UPDATE items SET content = 'changed' WHERE id = (SELECT min(id) FROM items)", redone),
+        ("TRUNCATE items", redone),
+        ("VACUUM FULL items", redone),
+    ] {
+        let source = items(&cluster, "written", 4000).await;
+        // One page with much TOAST: a single part, and the first to be copied.
+        let quiet = "CREATE TABLE quiet (t text); ALTER TABLE quiet ALTER t SET STORAGE EXTERNAL; \
+                     INSERT INTO quiet SELECT repeat('x', 1000000) FROM generate_series(1, 3)";
+        source.batch(quiet).await.unwrap();
+        let target = Database::create(&pair.target, "written").await.unwrap();
+        let clusters = clusters(&source, &target);
+        stop_at(&clusters, &one_job(), |event| matches!(event, Event::PartFinished { table, part: 3, .. } if table == "public.items")).await;
+        source.batch(change).await.unwrap();
+        let recorder = Recorder::default();
+        run(&clusters, &one_job(), &recorder).await.unwrap();
+        assert_same_content(&source, &target).await;
+        let redone: Vec<_> = recorder
+            .events()
+            .iter()
+            .filter_map(|event| match event {
+                Event::TableRedone { table, .. } => Some(table.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(redone, expected, "{change}");
+        let quiet = recorder.events().iter().any(
+            |event| matches!(event, Event::PartFinished { table, .. } if table == "public.quiet"),
+        );
+        assert!(!quiet, "a finished table that did not change was copied again after {change}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_open_across_the_interruption_is_not_lost() {
+    let pair = pair().await;
+    let source = items(&pair.source, "open", 4000).await;
+    let target = Database::create(&pair.target, "open").await.unwrap();
+    let writer = source.connect().await.unwrap();
+    writer.batch_execute("BEGIN; UPDATE items SET content = 'late' WHERE botid = 'bot2'; DELETE FROM items WHERE botid = 'bot4'").await.unwrap();
+    let clusters = clusters(&source, &target);
+    stop_at(&clusters, &one_job(), second_part).await;
+    writer.batch_execute("COMMIT").await.unwrap();
+    run(&clusters, &one_job(), &Recorder::default()).await.unwrap();
+    assert_same_content(&source, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_altered_in_between_is_refused_until_restart() {
+    let pair = pair().await;
+    for (change, said) in [
+        ("ALTER TABLE items ADD extra int", "public.items was altered"),
+        ("DROP TABLE items", "public.items was dropped"),
+        ("CREATE TABLE late (id int)", "public.late was created"),
+    ] {
+        let source = items(&pair.source, "altered", 4000).await;
+        source.batch("CREATE TABLE other (id int)").await.unwrap();
+        let target = Database::create(&pair.target, "altered").await.unwrap();
+        let clusters = clusters(&source, &target);
+        stop_at(&clusters, &one_job(), second_part).await;
+        source.batch(change).await.unwrap();
+        let error = run(&clusters, &one_job(), &Recorder::default()).await.unwrap_err();
+        assert!(error.to_string().contains(said) && error.side() == Some(Side::Source), "{error}");
+        let options = RunOptions { restart: true, ..RunOptions::default() };
+        let cancel = CancellationToken::new();
+        migrate(&clusters, &policy(), options, &Recorder::default(), &cancel).await.unwrap();
+        assert_same_content(&source, &target).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_source_is_refused_with_the_facts() {
+    let pair = pair().await;
+    let source = items(&pair.source, "one", 4000).await;
+    let other = items(&pair.source, "two", 4000).await;
+    let target = Database::create(&pair.target, "mixed").await.unwrap();
+    stop_at(&clusters(&source, &target), &one_job(), second_part).await;
+    let error =
+        run(&clusters(&other, &target), &one_job(), &Recorder::default()).await.unwrap_err();
+    assert!(error.to_string().contains("another one: its database is"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_migration_on_the_same_target_is_refused_while_one_runs() {
+    let pair = pair().await;
+    let source = items(&pair.source, "twice", 100).await;
+    let target = Database::create(&pair.target, "twice").await.unwrap();
+    let clusters = clusters(&source, &target);
+    // The first one waits for this lock inside its schema phase.
+    let blocker = source.connect().await.unwrap();
+    blocker.batch_execute("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let policy = policy();
+    let recorder = Recorder::default();
+    let first = run(&clusters, &policy, &recorder);
+    let second = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vecferry snapshot' \
+                       AND wait_event_type = 'Lock' AND datname = current_database()";
+        while count(&source, waiting).await == 0 {}
+        let refused = run(&clusters, &policy, &Recorder::default()).await.unwrap_err();
+        blocker.batch_execute("COMMIT").await.unwrap();
+        refused
+    };
+    let (first, refused) = tokio::join!(first, second);
+    first.unwrap();
+    assert!(
+        refused.to_string().contains("another migration is running on this target"),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cleanup_puts_a_prepared_target_back_to_what_it_was() {
+    let pair = pair().await;
+    let source = items(&pair.source, "undo", 4000).await;
+    source.psql("CREATE SCHEMA s; CREATE TYPE s.mood AS ENUM ('a'); CREATE TABLE s.made (id serial, m s.mood); CREATE VIEW v AS SELECT 1 AS one; CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'").unwrap();
+    let target = Database::with_vector(&pair.target, "undo").await.unwrap();
+    target.batch(APP_SETUP).await.unwrap();
+    let before = crate::fixture::schema(&target);
+    let clusters = clusters(&source, &target);
+    stop_at(&clusters, &one_job(), second_part).await;
+    assert!(count(&target, "SELECT count(*) FROM items").await > 0);
+    let listed = leftovers(&clusters).await.unwrap();
+    assert!(
+        listed
+            .iter()
+            .any(|item| item.kind == "index taken down" && item.name == "idx_items_embedding"),
+        "{listed:?}"
+    );
+    assert_eq!(cleanup(&clusters).await.unwrap(), listed);
+    assert_eq!(crate::fixture::schema(&target), before);
+    assert_eq!(count(&target, "SELECT count(*) FROM items").await, 0);
+    assert!(leftovers(&clusters).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_cut_in_the_middle_is_survived() {
+    let pair = pair().await;
+    let source = items(&pair.source, "cut", 4000).await;
+    let target = Database::create(&pair.target, "cut").await.unwrap();
+    for side in [Side::Source, Side::Target] {
+        let target = Database::create(&pair.target, target.name()).await.unwrap();
+        let upstream = if side == Side::Source { &pair.source } else { &pair.target };
+        let proxy = FaultProxy::start(&format!("127.0.0.1:{}", upstream.port())).unwrap();
+        let mut through = clusters(&source, &target);
+        match side {
+            Side::Source => through.source = proxy.url(source.url()).parse().unwrap(),
+            Side::Target => through.target = proxy.url(target.url()).parse().unwrap(),
+        }
+        proxy.cut_after(300_000);
+        let recorder = Recorder::default();
+        run(&through, &Policy { retries: 3, ..policy() }, &recorder).await.unwrap();
+        let retried = recorder.events().iter().any(|event| matches!(event, Event::Retrying { .. }));
+        assert!(retried, "the {side} was never cut");
+        assert_same_content(&source, &target).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_migration_run_again_does_nothing() {
+    let pair = pair().await;
+    let source = items(&pair.source, "again", 100).await;
+    let target = Database::create(&pair.target, "again").await.unwrap();
+    let clusters = clusters(&source, &target);
+    run(&clusters, &policy(), &Recorder::default()).await.unwrap();
+    let recorder = Recorder::default();
+    let summary = run(&clusters, &policy(), &recorder).await.unwrap();
+    assert_eq!((summary.rows, recorder.parts_finished()), (100, 0));
+}

@@ -1,0 +1,369 @@
+//! The command line: types for clap, whose doc comments are the help. Nothing is resolved here: an absent flag stays
+//! absent, because the file may still set it (see [`crate::settings`]); the defaults the help states are therefore
+//! words, and a test holds them against core's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::error::Exit;
+use crate::units::{parse_duration, parse_share, parse_size};
+
+/// Move pgvector knowledge bases between PostgreSQL clusters and prove the result
+///
+/// A first migration is four commands: `vecferry check`, `vecferry plan`, `vecferry migrate` and `vecferry verify`.
+/// Settings come from flags, then from VECFERRY_* variables, then from vecferry.toml, then from the defaults.
+#[derive(Debug, Parser)]
+#[command(name = "vecferry", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where settings and clusters are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Clusters and settings")]
+pub(crate) struct Place {
+    /// Settings file [default: vecferry.toml here, if there is one]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "VECFERRY_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Cluster the data comes from, postgresql://user@host:port/database [default: `source` of the file]
+    ///
+    /// A password may stand in the URL, or in VECFERRY_SOURCE_PASSWORD, or in PGPASSWORD.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "VECFERRY_SOURCE",
+        hide_env_values = true
+    )]
+    pub(crate) source: Option<String>,
+    /// Cluster the data goes to [default: `target` of the file]
+    ///
+    /// A password may stand in the URL, or in VECFERRY_TARGET_PASSWORD, or in PGPASSWORD.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "VECFERRY_TARGET",
+        hide_env_values = true
+    )]
+    pub(crate) target: Option<String>,
+}
+
+/// What is printed and how.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Output {
+    /// Print JSON on stdout instead of text
+    #[arg(long, global = true, env = "VECFERRY_JSON", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+    /// Print no progress, only results and errors
+    #[arg(short, long, global = true, env = "VECFERRY_QUIET", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) quiet: bool,
+    /// Say more: -v every finished part, -vv what the program does, -vvv what it asks the servers
+    #[arg(short, long, global = true, env = "VECFERRY_VERBOSE", hide_env_values = true,
+          action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a commented settings file
+    Init(Init),
+    /// Run the copy, or continue it where it stopped
+    Migrate(Migrate),
+    /// Show how far the migration on the target is
+    Status(Status),
+    /// Prove that the target holds what the source holds
+    Verify(Verify),
+    /// Remove what a migration left on the clusters
+    Cleanup(Cleanup),
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Overwrite a settings file that is there already
+    #[arg(long, env = "VECFERRY_FORCE", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) force: bool,
+}
+
+/// Arguments of `migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// How to move the data [default: copy]
+    ///
+    /// This version knows `copy`; follow, reembed and delta come with later ones.
+    #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
+    pub(crate) method: Option<Method>,
+    /// Forget what an interrupted run has done and begin again
+    #[arg(long, env = "VECFERRY_RESTART", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) restart: bool,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) work: Work,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show it anew every 2 seconds until the migration is done
+    #[arg(long, env = "VECFERRY_WATCH", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) watch: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Compare structure, row counts and vectors only: no digests, no recall
+    #[arg(long, env = "VECFERRY_QUICK", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) quick: bool,
+    /// Keys to show of the rows that differ, per table [default: 10]
+    #[arg(long, value_name = "N", env = "VECFERRY_DIFFERENCES", hide_env_values = true)]
+    pub(crate) differences: Option<usize>,
+    /// Bots to measure recall for, large ones and small ones; 0 for none [default: 20]
+    #[arg(long, value_name = "N", env = "VECFERRY_RECALL_BOTS", hide_env_values = true)]
+    pub(crate) recall_bots: Option<usize>,
+    /// Searches per bot to measure recall with [default: 5]
+    #[arg(long, value_name = "N", env = "VECFERRY_RECALL_QUERIES", hide_env_values = true)]
+    pub(crate) recall_queries: Option<usize>,
+    /// How much lower than the source's the target's recall may be, 0 to 1 [default: 0.05]
+    #[arg(long, value_name = "SHARE", env = "VECFERRY_RECALL_TOLERANCE", hide_env_values = true,
+          value_parser = parse_share)]
+    pub(crate) recall_tolerance: Option<f64>,
+    /// Connections that read at the same time, on each side [default: 4]
+    #[arg(long, value_name = "N", env = "VECFERRY_JOBS", hide_env_values = true,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) jobs: Option<u32>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+/// Arguments of `cleanup`.
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    /// List what would be removed and change nothing
+    #[arg(long, env = "VECFERRY_DRY_RUN", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// Consent given in advance.
+#[derive(Debug, Args)]
+pub(crate) struct Yes {
+    /// Destroy without asking for the typed name of the target database
+    #[arg(short = 'y', long, env = "VECFERRY_YES", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) yes: bool,
+}
+
+/// Which tables take part.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Tables")]
+pub(crate) struct Selection {
+    /// Move only tables like this, schema.table with * and ?; repeatable [default: all user tables]
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        env = "VECFERRY_INCLUDE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub(crate) include: Vec<String>,
+    /// Leave tables like this; repeatable [default: none]
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        env = "VECFERRY_EXCLUDE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// How the work is done.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct Work {
+    /// Connections that copy at the same time, on each side [default: 4]
+    #[arg(long, value_name = "N", env = "VECFERRY_JOBS", hide_env_values = true,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) jobs: Option<u32>,
+    /// Size of the part of a table that one connection copies at a time [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "VECFERRY_PART_SIZE", hide_env_values = true,
+          value_parser = parse_size)]
+    pub(crate) part_size: Option<u64>,
+    /// What to do with rows that are on the target already [default: refuse]
+    #[arg(long, value_name = "WHAT", env = "VECFERRY_EXISTING", hide_env_values = true)]
+    pub(crate) existing: Option<Existing>,
+    /// How long to wait for a lock that somebody holds on the target [default: 30s]
+    #[arg(long, value_name = "TIME", env = "VECFERRY_LOCK_TIMEOUT", hide_env_values = true,
+          value_parser = parse_duration)]
+    pub(crate) lock_timeout: Option<Duration>,
+    /// Memory of the target that index builds may use together [default: detected]
+    #[arg(long, value_name = "SIZE", env = "VECFERRY_INDEX_MEMORY", hide_env_values = true,
+          value_parser = parse_size)]
+    pub(crate) index_memory: Option<u64>,
+    /// Indexes built at the same time [default: as many as the memory allows]
+    #[arg(long, value_name = "N", env = "VECFERRY_INDEX_JOBS", hide_env_values = true,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) index_jobs: Option<u32>,
+    /// `lists` of IVFFlat indexes: as defined, or as many as suit the rows [default: keep]
+    #[arg(long, value_name = "HOW", env = "VECFERRY_IVFFLAT_LISTS", hide_env_values = true)]
+    pub(crate) ivfflat_lists: Option<IvfflatLists>,
+    /// Directory of pg_dump and pg_restore [default: found on PATH]
+    #[arg(long, value_name = "DIR", env = "VECFERRY_PG_BIN_DIR", hide_env_values = true)]
+    pub(crate) pg_bin_dir: Option<PathBuf>,
+    /// How often to go on by itself after a lost connection [default: 3]
+    #[arg(long, value_name = "N", env = "VECFERRY_RETRIES", hide_env_values = true)]
+    pub(crate) retries: Option<u32>,
+}
+
+/// The ways to move data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Method {
+    /// Parallel binary COPY, indexes after the rows
+    Copy,
+    /// Copy, then logical replication until cutover (not in this version)
+    #[value(hide = true)]
+    Follow,
+    /// Embed every document anew (not in this version)
+    #[value(hide = true)]
+    Reembed,
+    /// Copy, then embed what changed since (not in this version)
+    #[value(hide = true)]
+    Delta,
+}
+
+/// What to do with rows that are on the target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Existing {
+    /// Do not start
+    Refuse,
+    /// Bots that have rows on the target keep them
+    Keep,
+    /// Replace the rows of the source's bots (asks first)
+    Replace,
+}
+
+/// How many lists an IVFFlat index gets when it is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IvfflatLists {
+    /// As many as its definition says
+    Keep,
+    /// As many as suit the rows that are there now
+    Auto,
+}
+
+impl From<IvfflatLists> for vecferry_core::policy::IvfflatLists {
+    fn from(lists: IvfflatLists) -> Self {
+        match lists {
+            IvfflatLists::Keep => Self::Keep,
+            IvfflatLists::Auto => Self::Auto,
+        }
+    }
+}
+
+impl From<Existing> for vecferry_core::policy::Existing {
+    fn from(existing: Existing) -> Self {
+        match existing {
+            Existing::Refuse => Self::Refuse,
+            Existing::Keep => Self::Keep,
+            Existing::Replace => Self::Replace,
+        }
+    }
+}
+
+/// Parses the command line. Help and version go to stdout; usage errors go to stderr without any URL in them.
+pub(crate) fn parse() -> Result<Cli, Exit> {
+    let parsed = Cli::command()
+        .try_get_matches()
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| {
+        if !error.use_stderr() {
+            // A closed stdout is no reason to fail at showing help.
+            let _ = error.print();
+            return Exit::Done;
+        }
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        eprint!("{}", without_urls(&error.render().to_string(), &words));
+        Exit::Usage
+    })
+}
+
+/// A URL may hold a password, and clap repeats the words it does not understand.
+fn without_urls(text: &str, words: &[String]) -> String {
+    let secret = |word: &&str| word.contains("://") || word.contains("password=");
+    words
+        .iter()
+        .flat_map(|word| [Some(word.as_str()), word.split_once('=').map(|(_, value)| value)])
+        .flatten()
+        .filter(secret)
+        .fold(text.to_owned(), |text, word| text.replace(word, "<connection string not shown>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_has_a_variable_and_every_value_a_stated_default() {
+        Cli::command().debug_assert();
+        let mut root = Cli::command();
+        root.build();
+        for command in root.get_subcommands() {
+            for flag in command.get_arguments().filter(|flag| flag.get_id() != "help") {
+                let name = format!("{} --{}", command.get_name(), flag.get_id());
+                let variable = flag.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert!(
+                    variable.is_some_and(|v| v.starts_with("VECFERRY_")),
+                    "{name}: no variable"
+                );
+                assert!(
+                    flag.is_hide_env_values_set(),
+                    "{name}: help would show the variable's value"
+                );
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                if flag.get_action().takes_values()
+                    && !matches!(flag.get_action(), ArgAction::SetTrue)
+                {
+                    assert!(help.contains("[default: "), "{name}: no default in {help:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_usage_error_never_repeats_a_url() {
+        let words =
+            ["--sorce=postgres://u:hunter2@h/d".to_owned(), "postgres://u:hunter3@h".into()];
+        let shown =
+            without_urls("unexpected 'postgres://u:hunter2@h/d' 'postgres://u:hunter3@h'", &words);
+        assert!(!shown.contains("hunter"), "{shown}");
+    }
+}

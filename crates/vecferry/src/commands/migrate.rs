@@ -1,0 +1,188 @@
+//! `migrate`: runs the copy, shows it, and sums it up.
+
+use vecferry_core::inspect::inspect;
+use vecferry_core::migration::{RunOptions, migrate};
+use vecferry_core::pg::Session;
+use vecferry_core::phase::Phase;
+use vecferry_core::policy::{Clusters, Existing, Policy};
+use vecferry_core::report::Summary;
+use vecferry_core::status::status;
+use vecferry_core::{Error as CoreError, Side};
+
+use crate::cli::{Method, Migrate};
+use crate::confirm;
+use crate::error::{Error, Exit, GO_ON};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::ui::{Ui, table};
+use crate::units::{count, counted, duration, size};
+
+/// Runs the command.
+pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    if let Some(method @ (Method::Follow | Method::Reembed | Method::Delta)) = args.method {
+        let what = format!("--method {method:?} is not in this version").to_lowercase();
+        return Err(Error::Usage { what, hint: Some("this version knows --method copy".into()) });
+    }
+    let clusters = settings.clusters()?;
+    let policy = settings.policy(&args.selection, &args.work);
+    if !args.yes.yes {
+        ask(args, &clusters, &policy, ui).await?;
+    }
+    let options = RunOptions { restart: args.restart, ..RunOptions::default() };
+    let interrupt = Interrupt::listen(ui)?;
+    let progress = Progress::of_events(ui);
+    let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
+    progress.finish();
+    match outcome {
+        Ok(summary) => {
+            if !ui.json {
+                ui.data(&render(&summary))?;
+            }
+            Ok(Exit::Done)
+        }
+        Err(CoreError::Interrupted) => {
+            Err(Error::Interrupted { how_to_go_on: how_to_go_on(progress.parts(), args.restart) })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks for consent where something would be destroyed, and only there.
+async fn ask(args: &Migrate, clusters: &Clusters, policy: &Policy, ui: &Ui) -> Result<(), Error> {
+    let mut destroys = Vec::new();
+    // Of a finished migration only the record is forgotten.
+    if args.restart
+        && let Some(earlier) = status(&clusters.target).await?
+        && earlier.phase != Phase::Done
+    {
+        let rows = counted(earlier.rows, "row");
+        destroys.push(format!("throw away migration {} with {rows} copied", earlier.migration));
+    }
+    if policy.existing == Existing::Replace {
+        let tables = tables_with_rows(clusters, policy).await?;
+        if tables > 0 {
+            let tables = counted(tables, "table");
+            destroys.push(format!("replace rows in {tables} of the target"));
+        }
+    }
+    if destroys.is_empty() {
+        return Ok(());
+    }
+    confirm::destroy(ui, false, &clusters.target, &destroys.join(" and "))
+}
+
+/// How many of the target's tables hold rows that `replace` may touch. By pages: an emptied table counts until it
+/// is vacuumed, and one question too many does no harm.
+async fn tables_with_rows(clusters: &Clusters, policy: &Policy) -> Result<u64, Error> {
+    let session =
+        Session::open(&clusters.target, Side::Target, "see what would be replaced").await?;
+    let tables = inspect(&session).await?.tables;
+    Ok(tables.iter().filter(|table| table.heap_bytes > 0 && policy.selects(table)).count() as u64)
+}
+
+fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {
+    let command = if restarted { "run the same command again, without --restart" } else { GO_ON };
+    match parts {
+        Some((finished, total)) => format!("{command}; {finished} of {total} parts are finished"),
+        None => command.into(),
+    }
+}
+
+fn render(summary: &Summary) -> String {
+    let mut blocks = Vec::new();
+    if !summary.tables.is_empty() {
+        blocks.push(tables(summary));
+    }
+    blocks.push(phases(summary));
+    blocks.push(report_line(summary));
+    blocks.join("\n\n")
+}
+
+fn tables(summary: &Summary) -> String {
+    let rows = summary.tables.iter().map(|table| {
+        vec![
+            table.table.clone(),
+            count(table.rows),
+            size(table.bytes),
+            count(table.parts.into()),
+            count(table.indexes.into()),
+        ]
+    });
+    table(&["table", "rows", "size", "parts", "indexes"], &[1, 2, 3, 4], rows.collect())
+}
+
+fn phases(summary: &Summary) -> String {
+    let estimates = !summary.estimated.is_empty();
+    let mut header = vec!["phase", "took"];
+    header.extend(estimates.then_some("estimated"));
+    let rows = summary.phases.iter().map(|(phase, seconds)| {
+        let mut row = vec![phase.to_string(), duration(*seconds)];
+        if estimates {
+            let estimate = summary.estimated.iter().find(|(estimated, _)| estimated == phase);
+            row.push(estimate.map_or("–".into(), |(_, seconds)| duration(*seconds)));
+        }
+        row
+    });
+    table(&header, &[1, 2], rows.collect())
+}
+
+/// The line that goes into the operator's notes.
+fn report_line(summary: &Summary) -> String {
+    let all: f64 = summary.phases.iter().map(|(_, seconds)| seconds).sum();
+    // Phases add up over all runs; the two differ where an interrupted run was continued.
+    let this_run = if all > summary.seconds * 1.05 + 1.0 {
+        format!(" ({} in this run)", duration(summary.seconds))
+    } else {
+        String::new()
+    };
+    let indexes = summary.tables.iter().map(|table| u64::from(table.indexes)).sum();
+    format!(
+        "migration {}: {} in {}, {}, {} in {}{this_run}\nnext: vecferry verify",
+        summary.migration,
+        counted(summary.rows, "row"),
+        counted(summary.tables.len() as u64, "table"),
+        size(summary.bytes),
+        counted(indexes, "index"),
+        duration(all.max(summary.seconds)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vecferry_core::report::TableSummary;
+
+    #[test]
+    fn the_summary_sets_estimate_and_outcome_side_by_side() {
+        let summary = Summary {
+            migration: "0198".into(),
+            tables: vec![TableSummary {
+                table: "public.items".into(),
+                rows: 200_000,
+                bytes: 1 << 30,
+                parts: 17,
+                indexes: 2,
+            }],
+            rows: 200_000,
+            bytes: 1 << 30,
+            phases: vec![(Phase::Rows, 6.8), (Phase::Indexes, 84.0)],
+            estimated: vec![(Phase::Rows, 7.1)],
+            seconds: 12.0,
+        };
+        let text = render(&summary);
+        assert!(text.contains("\nrows        6.8s        7.1s\n"), "{text}");
+        assert!(text.contains("1m 24s           –"), "{text}");
+        let last = "migration 0198: 200,000 rows in 1 table, 1.0 GiB, 2 indexes in 1m 31s (12s in this run)";
+        assert!(text.ends_with(&format!("{last}\nnext: vecferry verify")), "{text}");
+    }
+
+    #[test]
+    fn an_interrupted_restart_is_not_restarted_again() {
+        assert_eq!(
+            how_to_go_on(Some((3, 9)), true),
+            "run the same command again, without --restart; 3 of 9 parts are finished"
+        );
+        assert_eq!(how_to_go_on(None, false), "run the same command again");
+    }
+}

@@ -1,0 +1,300 @@
+//! `verify`: proves the target, and shows what does not match.
+
+use vecferry_core::verify::content::{Content, Standing, TableContent};
+use vecferry_core::verify::keys::RowDifferences;
+use vecferry_core::verify::recall::{Found, Recall};
+use vecferry_core::verify::structure::{Difference, Structure};
+use vecferry_core::verify::vector::Vectors;
+use vecferry_core::verify::{Options, Verdict, verify};
+
+use crate::cli::{Verify, Work};
+use crate::error::{Error, Exit};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::ui::{Colour, Ui, table};
+use crate::units::{count, counted, duration, size};
+
+/// Lines of a kind that are shown before the rest is counted; `--json` has them all.
+const SHOWN: usize = 20;
+
+/// Runs the command.
+pub(crate) async fn run(args: &Verify, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    let clusters = settings.clusters()?;
+    let work = Work { jobs: args.jobs, ..Work::default() };
+    let policy = settings.policy(&args.selection, &work);
+    let options = options(args);
+    let interrupt = Interrupt::listen(ui)?;
+    let progress = Progress::of_result(ui);
+    let verdict = verify(&clusters, &policy, &options, &progress, &interrupt.token).await;
+    progress.finish();
+    let verdict = verdict?;
+    if ui.json {
+        ui.data_json(&verdict)?;
+    } else {
+        ui.data(&render(&verdict, ui))?;
+    }
+    Ok(if verdict.matches { Exit::Done } else { Exit::No })
+}
+
+fn options(args: &Verify) -> Options {
+    let default = Options::default();
+    Options {
+        quick: args.quick,
+        differences: args.differences.unwrap_or(default.differences),
+        recall_queries: args.recall_queries.unwrap_or(default.recall_queries),
+        recall_bots: args.recall_bots.unwrap_or(default.recall_bots),
+        recall_tolerance: args.recall_tolerance.unwrap_or(default.recall_tolerance),
+        ..default
+    }
+}
+
+fn render(verdict: &Verdict, ui: &Ui) -> String {
+    let mut blocks = vec![overview(verdict, ui)];
+    blocks.extend(structure_differences(&verdict.structure));
+    blocks.extend(table_differences(&verdict.content));
+    blocks.extend(verdict.content.tables.iter().filter(|table| !table.matches).map(details));
+    blocks.extend(vector_differences(&verdict.vectors));
+    if let Some(recall) = verdict.recall.as_ref().filter(|recall| ui.verbose > 0 || !recall.matches)
+    {
+        blocks.push(bots(recall));
+    }
+    let notes = verdict.notes.iter().chain(&verdict.structure.notes);
+    let notes: Vec<String> = notes.map(|note| format!("note: {note}")).collect();
+    if !notes.is_empty() {
+        blocks.push(notes.join("\n"));
+    }
+    blocks.push(conclusion(verdict, ui));
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n")
+}
+
+fn overview(verdict: &Verdict, ui: &Ui) -> String {
+    let row = |name: &str, matches: bool, what: String, seconds: f64| {
+        vec![name.to_owned(), answer(matches, ui), what, duration(seconds)]
+    };
+    let Verdict { structure, content, vectors, recall, .. } = verdict;
+    let mut rows = vec![
+        row("structure", structure.matches, compared(structure), structure.seconds),
+        row("rows", content.matches, rows_compared(content), content.seconds),
+    ];
+    if !vectors.columns.is_empty() {
+        let columns = counted(vectors.columns.len() as u64, "column");
+        let what = format!("{} in {columns}", counted(vectors.vectors, "vector"));
+        rows.push(row("vectors", vectors.matches, what, vectors.seconds));
+    }
+    if let Some(recall) = recall {
+        rows.push(row("recall", recall.matches, recall_measured(recall), recall.seconds));
+    }
+    table(&["check", "target", "compared", "took"], &[3], rows)
+}
+
+fn answer(matches: bool, ui: &Ui) -> String {
+    if matches {
+        ui.coloured(Colour::Green, "matches")
+    } else {
+        ui.coloured(Colour::Red, "differs")
+    }
+}
+
+fn compared(structure: &Structure) -> String {
+    let compared = &structure.compared;
+    let amounts = [
+        (compared.extensions, "extension"),
+        (compared.tables, "table"),
+        (compared.columns, "column"),
+        (compared.constraints, "constraint"),
+        (compared.indexes, "index"),
+        (compared.triggers, "trigger"),
+        (compared.sequences, "sequence"),
+        (compared.views, "view"),
+    ];
+    let present = amounts.iter().filter(|(amount, _)| *amount > 0);
+    let words: Vec<String> =
+        present.map(|(amount, thing)| counted(*amount as u64, thing)).collect();
+    words.join(", ")
+}
+
+fn rows_compared(content: &Content) -> String {
+    let rows = counted(content.rows, "row");
+    let tables = counted(content.tables.len() as u64, "table");
+    if content.digests {
+        let read = size(content.source_bytes + content.target_bytes);
+        format!("{rows} in {tables}, every value by digest, {read} read")
+    } else {
+        format!("{rows} in {tables}, counted only")
+    }
+}
+
+fn recall_measured(recall: &Recall) -> String {
+    let side = |found: &Option<Found>| {
+        found.map_or("not measured".into(), |found| format!("{:.3}", found.application))
+    };
+    let mut text = format!(
+        "recall@{} {} on the source, {} on the target; {} each in {}",
+        recall.k,
+        side(&recall.source),
+        side(&recall.target),
+        if recall.queries == 1 {
+            "1 search".into()
+        } else {
+            format!("{} searches", count(recall.queries as u64))
+        },
+        counted(recall.bots.len() as u64, "bot"),
+    );
+    if let Some(target) = &recall.target {
+        let share = target.planned_with_index * 100.0;
+        text.push_str(&format!("; the planner used the index for {share:.0}%"));
+        if let Some(index) = target.index {
+            text.push_str(&format!(", which alone finds {index:.3}"));
+        }
+    }
+    text
+}
+
+fn structure_differences(structure: &Structure) -> Option<String> {
+    let row = |difference: &Difference| {
+        let kind = format!("{:?}", difference.what).to_lowercase();
+        vec![kind, difference.name.clone(), difference.difference.clone()]
+    };
+    let (rows, more) = first(&structure.differences, row);
+    (!rows.is_empty()).then(|| table(&["structure", "name", "on the target"], &[], rows) + &more)
+}
+
+fn table_differences(content: &Content) -> Option<String> {
+    let wrong: Vec<&TableContent> = content.tables.iter().filter(|table| !table.matches).collect();
+    let rows = |sum: &Option<vecferry_core::verify::content::Sum>| {
+        sum.as_ref().map_or("–".into(), |sum| count(sum.rows))
+    };
+    let row = |one: &&TableContent| {
+        let number = |of: fn(&RowDifferences) -> u64| {
+            one.rows_differing.as_ref().map_or("?".into(), |found| count(of(found)))
+        };
+        vec![
+            one.table.clone(),
+            rows(&one.source),
+            rows(&one.target),
+            number(|found| found.missing),
+            number(|found| found.extra),
+            number(|found| found.changed),
+        ]
+    };
+    let (rows, more) = first(&wrong, row);
+    let header = ["table", "source rows", "target rows", "missing", "extra", "changed"];
+    (!rows.is_empty()).then(|| table(&header, &[1, 2, 3, 4, 5], rows) + &more)
+}
+
+/// Which bots and which keys of a table differ.
+fn details(content: &TableContent) -> String {
+    let mut blocks = Vec::new();
+    if let Some(obstacle) = &content.obstacle {
+        blocks.push(format!("{}: values cannot be compared: {obstacle}", content.table));
+    }
+    let (rows, more) = first(&content.bots_differing, |bot| {
+        let (source, target) = (count(bot.source_rows), count(bot.target_rows));
+        vec![bot.bot.clone(), standing(bot.standing).into(), source, target]
+    });
+    if !rows.is_empty() {
+        let title = format!("bot of {}", content.table);
+        let header = [title.as_str(), "is", "source rows", "target rows"];
+        blocks.push(table(&header, &[2, 3], rows) + &more);
+    }
+    if let Some(found) = &content.rows_differing {
+        blocks.extend(keys(&content.table, found));
+    }
+    blocks.join("\n\n")
+}
+
+fn keys(name: &str, found: &RowDifferences) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let rows: Vec<_> = found
+        .first
+        .iter()
+        .map(|row| {
+            let bot = row.bot.clone().unwrap_or_default();
+            vec![row.key.join(", "), bot, standing(row.standing).into(), row.columns.join(", ")]
+        })
+        .collect();
+    if !rows.is_empty() {
+        let title = format!("{} of {name}", found.key.join(", "));
+        let all = found.missing + found.extra + found.changed;
+        let more = all.saturating_sub(rows.len() as u64);
+        let more = if more > 0 {
+            format!("\n… and {} more (--differences N shows more)", count(more))
+        } else {
+            String::new()
+        };
+        blocks.push(table(&[&title, "bot", "is", "in columns"], &[], rows) + &more);
+    }
+    if found.derived > 0 {
+        let rows = counted(found.derived, "row");
+        blocks.push(format!(
+            "{rows} of {name} differ in generated columns only, which the target computes itself"
+        ));
+    }
+    if let Some(obstacle) = &found.obstacle {
+        blocks.push(format!("{name}: {obstacle}"));
+    }
+    blocks
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Missing => "missing",
+        Standing::Extra => "extra",
+        Standing::Changed => "changed",
+    }
+}
+
+fn vector_differences(vectors: &Vectors) -> Option<String> {
+    let wrong = vectors.columns.iter().filter(|column| !column.matches);
+    let rows: Vec<_> = wrong
+        .map(|column| {
+            vec![format!("{}.{}", column.table, column.column), column.differences.join("; ")]
+        })
+        .collect();
+    (!rows.is_empty()).then(|| table(&["vectors", "on the target"], &[], rows))
+}
+
+fn bots(recall: &Recall) -> String {
+    let side = |found: &Option<Found>| {
+        found.map_or(["–".into(), "–".into()], |found| {
+            [
+                format!("{:.3}", found.application),
+                format!("{:.0}%", found.planned_with_index * 100.0),
+            ]
+        })
+    };
+    let rows = recall.bots.iter().map(|bot| {
+        let mut row = vec![bot.bot.clone(), count(bot.rows)];
+        row.extend(side(&bot.source));
+        row.extend(side(&bot.target));
+        row
+    });
+    let title = format!("recall@{} of {}", recall.k, recall.table);
+    let header = [&title, "rows", "source", "by index", "target", "by index"];
+    table(&header, &[1, 2, 3, 4, 5], rows.collect())
+}
+
+fn conclusion(verdict: &Verdict, ui: &Ui) -> String {
+    let took = duration(verdict.seconds);
+    if !verdict.matches {
+        let answer = ui.coloured(Colour::Red, "the target differs from the source");
+        return format!("{answer} (found in {took})");
+    }
+    let answer = ui.coloured(Colour::Green, "the target matches the source");
+    let how = if verdict.quick { "quick, without digests and recall; " } else { "" };
+    format!(
+        "{answer} ({how}{took})\nnext: point the application at the target, then vecferry cleanup"
+    )
+}
+
+/// The first rows of a list, and a line about the rest.
+fn first<T>(list: &[T], row: impl Fn(&T) -> Vec<String>) -> (Vec<Vec<String>>, String) {
+    let rows = list.iter().take(SHOWN).map(row).collect();
+    let more = match list.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n… and {} more (--json has all)", count(more as u64)),
+    };
+    (rows, more)
+}

@@ -1,0 +1,138 @@
+//! Progress in a log: what happened, with the time, and amounts at most every ten seconds.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use vecferry_core::report::Event;
+
+use super::tally::Tally;
+use crate::ui::Ui;
+use crate::units::{count, counted, duration, size};
+
+/// Somebody scrolls through this later; ten seconds leave six lines a minute.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// The log.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    last_amounts: Mutex<Option<Instant>>,
+}
+
+impl Lines {
+    /// Writes a line, if the event deserves one now.
+    pub(crate) fn show(&self, event: &Event, tally: &Tally, ui: &Ui, now: Instant) {
+        let text = match event {
+            Event::Copying { .. } | Event::Verifying { .. } | Event::IndexProgress { .. } => {
+                if self.due(now) { amounts(event, tally, now) } else { None }
+            }
+            other => happening(other, ui.verbose),
+        };
+        if let Some(text) = text {
+            ui.say(&format!("{}  {text}", clock()));
+        }
+    }
+
+    fn due(&self, now: Instant) -> bool {
+        let mut last = self.last_amounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.duration_since(last) >= EVERY);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
+
+fn clock() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+fn amounts(event: &Event, tally: &Tally, now: Instant) -> Option<String> {
+    let percent = tally.fraction().map_or(String::new(), |part| format!("{:.0}%  ", part * 100.0));
+    match event {
+        Event::IndexProgress { index, .. } => tally
+            .indexes
+            .get(index)
+            .map(|building| format!("index {index}: {}", building.text(now))),
+        Event::Verifying { what, .. } => {
+            Some(format!("verifying {what}: {percent}{}", tally.amounts_text()))
+        }
+        _ => {
+            let (parts, total) = tally.parts()?;
+            Some(format!("rows: {percent}{}  part {parts} of {total}", tally.amounts_text()))
+        }
+    }
+}
+
+/// What happened, in one line; `None` when it is not for this verbosity.
+pub(crate) fn happening(event: &Event, verbose: u8) -> Option<String> {
+    Some(match event {
+        Event::Started { migration, resumed, tables, bytes } => {
+            let verb = if *resumed { "continuing" } else { "starting" };
+            let tables = counted(*tables as u64, "table");
+            format!("{verb} migration {migration}: {tables}, {} on the source", size(*bytes))
+        }
+        Event::PhaseStarted { phase, step, steps } => format!("[{step}/{steps}] {phase}"),
+        Event::PhaseFinished { phase, seconds } => {
+            format!("{phase} finished in {}", duration(*seconds))
+        }
+        Event::PartFinished { table, part, parts, rows, bytes, seconds } if verbose > 0 => format!(
+            "part {} of {parts} of {table}: {} rows, {} in {}",
+            part + 1,
+            count(*rows),
+            size(*bytes),
+            duration(*seconds)
+        ),
+        Event::TableRedone { table, reason } => format!("{table} is copied again: {reason}"),
+        Event::IndexStarted { index, table, memory, fits } => {
+            let fits = match fits {
+                Some(true) => ", expected to fit",
+                Some(false) => ", expected not to fit: the build will be slow (see --index-memory)",
+                None => "",
+            };
+            format!("index {index} on {table}: building with {}{fits}", size(*memory))
+        }
+        Event::IndexFinished { index, seconds } => {
+            format!("index {index} finished in {}", duration(*seconds))
+        }
+        Event::Notice { text } => format!("notice: {text}"),
+        Event::Retrying { error, attempt, attempts } => {
+            format!("going on after an error (retry {attempt} of {attempts}): {error}")
+        }
+        Event::PartFinished { .. }
+        | Event::Copying { .. }
+        | Event::Verifying { .. }
+        | Event::IndexProgress { .. }
+        | Event::Finished(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_come_at_most_every_ten_seconds() {
+        let (lines, start) = (Lines::default(), Instant::now());
+        let due: Vec<u64> =
+            (0..25).filter(|second| lines.due(start + Duration::from_secs(*second))).collect();
+        assert_eq!(due, [0, 10, 20]);
+    }
+
+    #[test]
+    fn parts_are_told_only_when_asked_for() {
+        let event = Event::PartFinished {
+            table: "public.items".into(),
+            part: 0,
+            parts: 3,
+            rows: 1200,
+            bytes: 1 << 20,
+            seconds: 1.0,
+        };
+        assert_eq!(happening(&event, 0), None);
+        let told = happening(&event, 1);
+        assert_eq!(
+            told.as_deref(),
+            Some("part 1 of 3 of public.items: 1,200 rows, 1.0 MiB in 1.0s")
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! How a migration's events are shown: bars where somebody watches, lines in a log, JSON for programs. All three
+//! feed one [`Tally`], which alone knows rates and remaining time.
+
+mod bars;
+mod events;
+mod lines;
+mod tally;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use vecferry_core::report::{Event, Reporter};
+
+use crate::ui::Ui;
+use bars::Bars;
+use events::Events;
+use lines::Lines;
+pub(crate) use tally::Tally;
+
+/// Shows events and remembers how far things are.
+pub(crate) struct Progress<'a> {
+    ui: &'a Ui,
+    tally: Mutex<Tally>,
+    shown: Shown,
+}
+
+/// The one way in which this run shows its progress.
+enum Shown {
+    Nothing,
+    Bars(Bars),
+    Lines(Lines),
+    Events(Events),
+}
+
+impl<'a> Progress<'a> {
+    /// For a command whose JSON is its events.
+    pub(crate) fn of_events(ui: &'a Ui) -> Progress<'a> {
+        if ui.json { Progress::showing(ui, Shown::Events(Events)) } else { Progress::of_result(ui) }
+    }
+
+    /// For a command whose JSON is one result: progress goes to stderr, whatever stdout carries.
+    pub(crate) fn of_result(ui: &'a Ui) -> Progress<'a> {
+        let shown = if ui.quiet {
+            Shown::Nothing
+        } else if ui.watched() {
+            Shown::Bars(Bars::new(&ui.bars))
+        } else {
+            Shown::Lines(Lines::default())
+        };
+        Progress::showing(ui, shown)
+    }
+
+    fn showing(ui: &'a Ui, shown: Shown) -> Progress<'a> {
+        Progress { ui, tally: Mutex::new(Tally::new()), shown }
+    }
+
+    /// Parts finished and parts in all, once rows have moved.
+    pub(crate) fn parts(&self) -> Option<(usize, usize)> {
+        self.tally().parts()
+    }
+
+    /// Removes the bars; what comes next is the result.
+    pub(crate) fn finish(&self) {
+        if let Shown::Bars(bars) = &self.shown {
+            bars.clear();
+        }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        // A tally is plain numbers: one left half-updated by a panic is still worth showing.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reporter for Progress<'_> {
+    fn event(&self, event: &Event) {
+        let now = Instant::now();
+        let mut tally = self.tally();
+        tally.take(event, now);
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bars(bars) => bars.show(event, &tally, self.ui),
+            Shown::Lines(lines) => lines.show(event, &tally, self.ui, now),
+            Shown::Events(events) => events.show(event, self.ui),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Every setting, resolved once: flag, then `VECFERRY_*` variable (clap has merged these two already), then the
+//! file, then core's default. Nothing after this asks where a value came from.
+
+mod file;
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use vecferry_core::Side;
+use vecferry_core::pg::Dsn;
+use vecferry_core::policy::{Clusters, Pattern, Policy};
+
+use crate::cli::{Place, Selection, Work};
+use crate::error::{Error, Mistake};
+pub(crate) use file::File;
+pub(crate) use template::TEMPLATE;
+
+/// The file that is read when none is named.
+pub(crate) const DEFAULT_FILE: &str = "vecferry.toml";
+
+/// What flags, environment and file say about the clusters, and the file itself.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    source: Option<String>,
+    target: Option<String>,
+    file: File,
+}
+
+impl Settings {
+    /// Reads the file, when one is named or lies here.
+    pub(crate) fn read(place: &Place) -> Result<Settings, Error> {
+        let file = match (&place.config, Path::new(DEFAULT_FILE).exists()) {
+            (Some(path), _) => File::read(path)?,
+            (None, true) => File::read(Path::new(DEFAULT_FILE))?,
+            (None, false) => File::default(),
+        };
+        let given = |flag: &Option<String>, file: &Option<String>| {
+            flag.clone().or_else(|| file.clone()).filter(|text| !text.trim().is_empty())
+        };
+        Ok(Settings {
+            source: given(&place.source, &file.source),
+            target: given(&place.target, &file.target),
+            file,
+        })
+    }
+
+    /// Both clusters, with their passwords.
+    pub(crate) fn clusters(&self) -> Result<Clusters, Error> {
+        let (source, target) = match (self.cluster(Side::Source), self.cluster(Side::Target)) {
+            (Ok(source), Ok(target)) => (source, target),
+            (source, target) => {
+                let mistakes = [source.err(), target.err()].into_iter().flatten().collect();
+                return Err(Error::Settings(mistakes));
+            }
+        };
+        if (&source.host, source.port, &source.database)
+            == (&target.host, target.port, &target.database)
+        {
+            return Err(Mistake::new(
+                format!(
+                    "source and target are the same database, {} on {}",
+                    target.database,
+                    target.address()
+                ),
+                "give --target the cluster the data goes to",
+            )
+            .into());
+        }
+        Ok(Clusters { source, target })
+    }
+
+    /// The target alone, for commands that need no source.
+    pub(crate) fn target(&self) -> Result<Dsn, Error> {
+        Ok(self.cluster(Side::Target)?)
+    }
+
+    fn cluster(&self, side: Side) -> Result<Dsn, Mistake> {
+        let given = match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        };
+        let variable = format!("VECFERRY_{}", side.to_string().to_uppercase());
+        let Some(text) = given else {
+            let hint = format!(
+                "pass --{side} postgresql://user@host:5432/database, set {variable}, or write \
+                 {side} = \"…\" into {DEFAULT_FILE}"
+            );
+            return Err(Mistake::new(format!("the {side} is not known"), hint));
+        };
+        let dsn: Dsn = text.parse().map_err(|error: vecferry_core::Error| Mistake {
+            what: format!("{side}: {error}"),
+            hint: error.hint(),
+        })?;
+        if dsn.has_password() {
+            return Ok(dsn);
+        }
+        let password = [format!("{variable}_PASSWORD"), "PGPASSWORD".into()]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        Ok(match password {
+            Some(password) => dsn.with_password(password),
+            None => dsn,
+        })
+    }
+
+    /// The operator's choices.
+    pub(crate) fn policy(&self, selection: &Selection, work: &Work) -> Policy {
+        let (file, default) = (&self.file, Policy::default());
+        let patterns = |flag: &[String], file: &[String]| {
+            let chosen = if flag.is_empty() { file } else { flag };
+            chosen.iter().map(|text| Pattern::new(text)).collect()
+        };
+        let number = |flag: Option<u32>, file: Option<u32>| flag.or(file).map(|n| n as usize);
+        Policy {
+            knowledge: file.knowledge.clone(),
+            include: patterns(&selection.include, &file.include),
+            exclude: patterns(&selection.exclude, &file.exclude),
+            jobs: number(work.jobs, file.jobs).unwrap_or(default.jobs),
+            part_bytes: work.part_size.or(file.part_size).unwrap_or(default.part_bytes),
+            existing: work.existing.map(Into::into).or(file.existing).unwrap_or(default.existing),
+            lock_timeout: work.lock_timeout.or(file.lock_timeout).unwrap_or(default.lock_timeout),
+            index_memory: work.index_memory.or(file.index_memory).or(default.index_memory),
+            index_jobs: number(work.index_jobs, file.index_jobs).or(default.index_jobs),
+            ivfflat_lists: work
+                .ivfflat_lists
+                .map(Into::into)
+                .or(file.ivfflat_lists)
+                .unwrap_or(default.ivfflat_lists),
+            pg_bin_dir: work.pg_bin_dir.clone().or_else(|| file.pg_bin_dir.clone()),
+            retries: work.retries.or(file.retries).unwrap_or(default.retries),
+        }
+    }
+}
+
+/// Where `init` writes.
+pub(crate) fn file_to_write(place: &Place) -> PathBuf {
+    place.config.clone().unwrap_or_else(|| DEFAULT_FILE.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use vecferry_core::policy::Existing;
+
+    fn settings(source: &str, target: &str, file: &str) -> Settings {
+        let file = File::parse(file, Path::new("vecferry.toml")).unwrap();
+        Settings { source: Some(source.into()), target: Some(target.into()), file }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = "jobs = 2\npart_size = '8MiB'\nexisting = 'keep'\ninclude = ['a.*']";
+        let settings = settings("", "", file);
+        let work =
+            Work { jobs: Some(9), lock_timeout: Some(Duration::from_secs(5)), ..Work::default() };
+        let selection = Selection { exclude: vec!["b".into()], ..Selection::default() };
+        let policy = settings.policy(&selection, &work);
+        assert_eq!((policy.jobs, policy.part_bytes, policy.existing), (9, 8 << 20, Existing::Keep));
+        assert_eq!((policy.lock_timeout.as_secs(), policy.retries), (5, Policy::default().retries));
+        assert_eq!(
+            (policy.include, policy.exclude),
+            (vec![Pattern::new("a.*")], vec![Pattern::new("b")])
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_both_urls_is_said_at_once_without_the_urls() {
+        let wrong = settings("postgres://u:hunter2@h:port/d", "mysql://u:hunter2@h/d", "");
+        let Err(Error::Settings(mistakes)) = wrong.clusters() else { panic!("accepted") };
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert!(!format!("{mistakes:?}").contains("hunter2"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_database_is_not_moved_onto_itself() {
+        let same = settings("postgres://a@h:5432/d", "postgres://b@h/d", "");
+        assert!(matches!(same.clusters(), Err(Error::Settings(_))));
+        let other = settings("postgres://a@h/d", "postgres://a@h/e", "");
+        assert!(other.clusters().is_ok());
+    }
+}

@@ -1,0 +1,92 @@
+//! What `vecferry init` writes: every key with its default, commented out.
+
+/// The commented settings file.
+pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY_* variables win over this file; what is commented out shows the default.
+
+# Where the data is and where it goes. Leave passwords out of this file: VECFERRY_SOURCE_PASSWORD and
+# VECFERRY_TARGET_PASSWORD, or PGPASSWORD, are read when the URL has none. In a URL's password, write @ as %40,
+# / as %2F, # as %23 and % as %25.
+# source = "postgresql://user@source-host:5432/database?sslmode=verify-full"
+# target = "postgresql://user@target-host:5432/database?sslmode=verify-full"
+
+# Connections that copy at the same time, on each side.
+# jobs = 4
+# Size of the part of a table that one connection copies at a time.
+# part_size = "64MiB"
+
+# Tables to move and to leave: schema.table with * and ?. All user tables when include is empty.
+# include = []
+# exclude = []
+
+# Rows that are on the target already: refuse to start, keep (bots that have rows there keep them), or replace.
+# existing = "refuse"
+
+# How long to wait for a lock that somebody holds on the target.
+# lock_timeout = "30s"
+
+# Memory of the target that index builds may use together, and how many indexes are built at the same time.
+# Both are derived from the target's memory when they are not set.
+# index_memory = "8GiB"
+# index_jobs = 2
+# `lists` of IVFFlat indexes: keep what their definitions say, or auto for as many as suit the rows.
+# ivfflat_lists = "keep"
+
+# Directory of pg_dump and pg_restore; found on PATH when not set. Relative to this file.
+# pg_bin_dir = "/usr/lib/postgresql/18/bin"
+
+# How often to go on by itself after a lost connection.
+# retries = 3
+
+# The table that holds the chunks, its columns, and the search the application makes. An empty bot means that the
+# table serves one bot only.
+# [knowledge]
+# profile = "bedrock-chat"
+# table = "public.items"
+# id = "id"
+# bot = "botid"
+# content = "content"
+# source = "source"
+# embedding = "embedding"
+# operator = "<->"
+# limit = 20
+"##;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::TEMPLATE;
+    use crate::cli::{Selection, Work};
+    use crate::settings::Settings;
+    use crate::settings::file::{File, KEYS, KNOWLEDGE_KEYS};
+    use vecferry_core::policy::Policy;
+
+    /// The template with its settings in force: a comment that is a setting starts with `# word = ` or `# [`.
+    fn in_force() -> String {
+        let setting = |line: &&str| {
+            line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+                || line.starts_with('[')
+        };
+        let lines = TEMPLATE.lines().filter_map(|line| line.strip_prefix("# ").filter(setting));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_template_shows_every_key() {
+        let shown = in_force();
+        for key in KEYS.iter().chain(&KNOWLEDGE_KEYS).filter(|key| **key != "knowledge") {
+            assert!(shown.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_template_shows_the_defaults() {
+        let file = File::parse(&in_force(), Path::new("v.toml")).unwrap();
+        let settings = Settings { source: None, target: None, file };
+        let mut policy = settings.policy(&Selection::default(), &Work::default());
+        // These three have no value of their own to show.
+        (policy.index_memory, policy.index_jobs, policy.pg_bin_dir) = (None, None, None);
+        assert_eq!(format!("{policy:?}"), format!("{:?}", Policy::default()));
+        assert!(File::parse(TEMPLATE, Path::new("v.toml")).is_ok());
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the built program: what an operator types and what comes back.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod life;
+mod mistakes;
+mod program;
+mod words;
