@@ -110,10 +110,7 @@ pub(super) async fn read_both(
         for _ in 0..connections.min(queue.jobs.len()) {
             let (place, queue) = (place.clone(), queue.clone());
             let (progress, stop) = (progress.clone(), stop.clone());
-            workers.spawn_blocking(move || {
-                let answers = work_alone(&place, &queue, &progress, &stop);
-                Worked { side: place.side, answers }
-            });
+            workers.spawn_blocking(move || work_alone(&place, &queue, &progress, &stop));
         }
     }
     collect(context, &mut workers, &progress, &stop).await
@@ -186,21 +183,20 @@ impl Queue {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "once per thread, not per row")]
 fn work_alone(
     place: &Place,
     queue: &Queue,
     progress: &Progress,
     stop: &CancellationToken,
-) -> Result<Answers> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Local { doing: "start a reading thread".into(), source })?;
-    runtime.block_on(async {
-        let work = stop.run_until_cancelled(work(place, queue, progress, stop));
-        work.await.unwrap_or(Err(Error::Interrupted))
-    })
+) -> Worked {
+    let answers = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(async {
+            let work = stop.run_until_cancelled(work(place, queue, progress, stop));
+            work.await.unwrap_or(Err(Error::Interrupted))
+        }),
+        Err(source) => Err(Error::Local { doing: "start a reading thread".into(), source }),
+    };
+    Worked { side: place.side, answers }
 }
 
 async fn work(

@@ -7,3 +7,4 @@ mod fixture;
 mod interrupted;
 mod plan;
 mod preflight;
+mod verify;
