@@ -144,15 +144,16 @@ fn drop_statement(kind: &str, identity: &str) -> Option<String> {
     let kind = match kind {
         "table" | "view" | "materialized view" | "foreign table" | "sequence" | "type"
         | "function" | "procedure" | "aggregate" | "schema" | "collation" | "domain"
-        | "statistics object" => kind,
+        | "statistics object" | "extension" => kind,
         "composite type" => "type",
         _ => return None,
     };
     let keyword = if kind == "statistics object" { "statistics" } else { kind };
-    // A schema that somebody else uses by now stays: without CASCADE it cannot be dropped, and must not be.
-    if kind == "schema" {
+    // A schema or extension that somebody else uses by now stays: without CASCADE it cannot be dropped, and must not
+    // be.
+    if matches!(kind, "schema" | "extension") {
         return Some(format!(
-            "DO $vecferry$ BEGIN EXECUTE 'DROP SCHEMA IF EXISTS {}'; \
+            "DO $vecferry$ BEGIN EXECUTE 'DROP {kind} IF EXISTS {}'; \
              EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $vecferry$",
             identity.replace('\'', "''")
         ));
@@ -171,6 +172,11 @@ mod tests {
             Some("DROP function IF EXISTS public.f(integer) CASCADE")
         );
         assert_eq!(drop_statement("default value", "for public.t.a"), None);
+        assert!(
+            drop_statement("extension", "vector")
+                .unwrap()
+                .contains("DROP extension IF EXISTS vector'")
+        );
         assert!(drop_statement("schema", "\"it's\"").unwrap().contains("\"it''s\""));
     }
 }

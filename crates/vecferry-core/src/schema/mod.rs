@@ -51,7 +51,7 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
     set_lock_timeout(run).await?;
-    create_extensions(run, source, &target).await?;
+    let extensions = create_extensions(run, source, &target).await?;
     run_script(session, "create the schema", &script).await?;
     store::insert(session, &run.id, &source.identity, begun.estimates).await?;
     let recorded = Objects { with_roles, objects };
@@ -61,7 +61,8 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     }
     let indexes = take_down_indexes(run, source, &target, &relations).await?;
     store::insert_indexes(session, &run.id, &indexes).await?;
-    store::insert_created(session, &run.id, &created(&entries, &recorded.objects)).await?;
+    let objects = created(&entries, &recorded.objects);
+    store::insert_created(session, &run.id, &[extensions, objects].concat()).await?;
     existing::make_room(run, &relations).await?;
     store::enter(
         session,
@@ -245,12 +246,14 @@ async fn may_carry_roles(run: &Run<'_>, source: &SourceSnapshot) -> Result<bool>
     Ok(run.control.query_one("look for roles", sql, &[&source.inventory.roles]).await?.get(0))
 }
 
-/// Creates missing extensions in the source's schemas; `vector` must not be older than the source's.
+/// Creates missing extensions in the source's schemas and returns them as `(type, identity)`; `vector` must not be
+/// older than the source's.
 async fn create_extensions(
     run: &Run<'_>,
     source: &SourceSnapshot,
     target: &Inventory,
-) -> Result<()> {
+) -> Result<Vec<(String, String)>> {
+    let mut created = Vec::new();
     for extension in &source.inventory.extensions {
         if target.extension(&extension.name).is_some() {
             continue;
@@ -274,8 +277,10 @@ async fn create_extensions(
                 ))
             },
         )?;
+        created.push(("extension".to_owned(), quote_ident(&extension.name)));
     }
-    refuse_older_vector(run, source).await
+    refuse_older_vector(run, source).await?;
+    Ok(created)
 }
 
 async fn refuse_older_vector(run: &Run<'_>, snapshot: &SourceSnapshot) -> Result<()> {
