@@ -4,6 +4,8 @@
 //! prepared tables, and prepared tables without the indexes that were taken down: those are dropped, removed and
 //! built again, so that the target is as it was. Nothing of a copy is ever on the source.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::copy::resume::empty_statement;
@@ -13,6 +15,9 @@ use crate::pg::Session;
 use crate::phase::Phase;
 use crate::policy::Clusters;
 use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord};
+
+/// How long a table may be locked by somebody before we give up on it; cleaning up has time.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Something of ours on a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +48,8 @@ pub async fn leftovers(clusters: &Clusters) -> Result<Vec<Leftover>> {
 pub async fn cleanup(clusters: &Clusters) -> Result<Vec<Leftover>> {
     let session = Session::open(&clusters.target, Side::Target, "cleanup").await?;
     store::lock(&session).await?;
+    let timeout = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    session.batch("set the lock timeout", &timeout).await?;
     let found = list(&session).await?;
     if store::exists(&session).await? {
         undo_unfinished(&session).await?;

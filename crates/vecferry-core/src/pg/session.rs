@@ -31,7 +31,16 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("synchronize_seqscans", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
+    // A client that was killed must not leave an index build of hours behind, nor one that vanished its locks; and a
+    // session that waits for such a build must not be forgotten by a firewall in between.
+    (CLIENT_CHECK, "1s"),
+    ("tcp_keepalives_idle", "60"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "6"),
 ];
+
+/// Refused by servers on systems that cannot tell; Linux can.
+const CLIENT_CHECK: &str = "client_connection_check_interval";
 
 /// The statement that applies [`SETTINGS`].
 pub(crate) fn settings_statement() -> String {
@@ -39,7 +48,8 @@ pub(crate) fn settings_statement() -> String {
         SETTINGS.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
     format!(
         "SELECT pg_catalog.set_config(s.name, v.value, false) \
-         FROM (VALUES {}) AS v(name, value) JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name)",
+         FROM (VALUES {}) AS v(name, value) JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name) \
+         WHERE s.name <> '{CLIENT_CHECK}' OR pg_catalog.version() LIKE '%linux%'",
         pairs.join(", ")
     )
 }

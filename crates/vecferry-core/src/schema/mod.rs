@@ -42,7 +42,8 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     refuse_unfit(run, source, &target)?;
     let relations = existing::plan_relations(run, source, &target).await?;
     let programs = Programs::find(run.policy.pg_bin_dir.as_deref()).await?;
-    let archive = Archive::dump(programs, &run.clusters.source, &source.name).await?;
+    let wait = run.policy.lock_timeout;
+    let archive = Archive::dump(programs, &run.clusters.source, &source.name, wait).await?;
     let objects = identify(run, source, &archive.entries().await?).await?;
     let entries = entries_to_restore(&archive, &objects, &[]).await?;
     let with_roles = may_carry_roles(run, source).await?;
@@ -50,7 +51,7 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
 
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
-    set_lock_timeout(run).await?;
+    store::prepare(session).await?;
     let extensions = create_extensions(run, source, &target).await?;
     run_script(session, "create the schema", &script).await?;
     store::insert(session, &run.id, &source.identity, begun.estimates).await?;
@@ -116,7 +117,6 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
     let script = archive.script(Section::PostData, &entries, recorded.with_roles).await?;
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
-    set_lock_timeout(run).await?;
     for statement in built.iter().flat_map(|plan| &plan.attach) {
         session.batch("attach a constraint to its index", statement).await?;
     }
@@ -134,11 +134,6 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
 /// OIDs of the catalogs themselves are the same everywhere.
 const PG_CLASS: u32 = 1259;
 const PG_CONSTRAINT: u32 = 2606;
-
-async fn set_lock_timeout(run: &Run<'_>) -> Result<()> {
-    let sql = format!("SET LOCAL lock_timeout = {}", run.policy.lock_timeout.as_millis());
-    run.control.batch("set the lock timeout", &sql).await
-}
 
 /// Every table that cannot take the source's rows, at once.
 fn refuse_unfit(run: &Run<'_>, source: &SourceSnapshot, target: &Inventory) -> Result<()> {
