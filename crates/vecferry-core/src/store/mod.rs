@@ -16,7 +16,9 @@ use crate::phase::Phase;
 use crate::schema::Objects;
 use crate::source::{SnapshotBounds, SourceIdentity};
 
-pub(crate) use read::{FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals};
+pub(crate) use read::{
+    FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, preserved_bots,
+};
 
 /// Key of the advisory lock that a running migration holds on its target: "vecferry" in ASCII, cut to 63 bits.
 const LOCK_KEY: i64 = 0x7665_6366_6572_7279;
