@@ -49,14 +49,18 @@ pub(crate) struct Relation {
     pub preserved: PreservedBots,
 }
 
-/// Takes the target's lock for this session, to be held until it ends.
+/// Takes the target's lock for this session, to be held until it ends. Waits a moment for the session of a run that
+/// was killed just now: its server has to notice first.
 ///
 /// # Errors
 /// [`Error::Refused`] when another migration holds it, naming its session.
 pub(crate) async fn lock(session: &Session) -> Result<()> {
-    let sql = "SELECT pg_try_advisory_lock($1)";
-    if session.query_one("take the migration lock", sql, &[&LOCK_KEY]).await?.get(0) {
-        return Ok(());
+    // Twice the interval at which servers check for our death (`client_connection_check_interval`).
+    let sql = format!("SET lock_timeout = '4s'; SELECT pg_advisory_lock({LOCK_KEY})");
+    match session.batch("take the migration lock", &sql).await {
+        Ok(()) => return session.batch("reset the lock timeout", "SET lock_timeout = 0").await,
+        Err(error) if error.sqlstate() == Some("55P03") => {}
+        Err(error) => return Err(error),
     }
     let holder =
         lock_holder(session).await?.unwrap_or_else(|| "a session that has just ended".into());
