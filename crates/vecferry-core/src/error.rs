@@ -50,7 +50,7 @@ pub enum Error {
         doing: String,
         /// What the server or the socket said.
         #[source]
-        failure: Failure,
+        failure: Box<Failure>,
         /// What to do, when the place that failed knows better than [`Failure::hint`].
         hint: Option<String>,
     },
@@ -169,5 +169,5 @@ impl Error {
 /// Says which side failed at what; used as `.map_err(on(Side::Target, "read the catalog"))`.
 pub fn on<F: Into<Failure>>(side: Side, doing: impl Into<String>) -> impl FnOnce(F) -> Error {
     let doing = doing.into();
-    move |failure| Error::Postgres { side, doing, failure: failure.into(), hint: None }
+    move |failure| Error::Postgres { side, doing, failure: Box::new(failure.into()), hint: None }
 }

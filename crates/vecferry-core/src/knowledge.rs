@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Table;
-use crate::pg::{QualifiedName, quote_ident};
+use crate::pg::QualifiedName;
 
 /// Names of one knowledge table and its columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,21 +49,5 @@ impl Knowledge {
         let bot = self.bot.as_deref()?;
         let ours = table.name == self.table || table.partition_of.as_ref() == Some(&self.table);
         (ours && table.column(bot).is_some()).then_some(bot)
-    }
-
-    /// The application's search. Parameters: `$1` the query vector as text, `$2` the bot as text (only with a bot
-    /// column). Selects `columns`.
-    pub fn search_sql(&self, columns: &str, vector_type: &str) -> String {
-        let filter = match &self.bot {
-            Some(bot) => format!("WHERE {}::text = $2", quote_ident(bot)),
-            None => String::new(),
-        };
-        format!(
-            "SELECT {columns} FROM {} {filter} ORDER BY {} {} ($1::text)::{vector_type} LIMIT {}",
-            self.table,
-            quote_ident(&self.embedding),
-            self.operator,
-            self.limit
-        )
     }
 }

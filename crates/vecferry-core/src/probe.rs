@@ -209,9 +209,15 @@ impl Worker {
         let started = Instant::now();
         let copied = limited(&self.cancel, async |cancel, passed| {
             let progress = |bytes, _| count(passed, bytes);
-            stream::forward(&mut source, &mut target, &query, &insert, cancel, &progress)
-                .await
-                .map(drop)
+            stream::forward(
+                stream::Pipe { source: &mut source, target: &mut target },
+                &query,
+                &insert,
+                cancel,
+                &progress,
+            )
+            .await
+            .map(drop)
         })
         .await?;
         let ended = Instant::now();

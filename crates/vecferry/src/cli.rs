@@ -142,6 +142,10 @@ pub(crate) struct Migrate {
     #[arg(long, env = "VECFERRY_RESTART", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) restart: bool,
+    /// Do not run the checks of `vecferry check` before the first rows
+    #[arg(long, env = "VECFERRY_NO_CHECK", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) no_check: bool,
     /// Do not measure both clusters for a few seconds before the first rows; the summary then has no estimates
     #[arg(long, env = "VECFERRY_NO_ESTIMATE", hide_env_values = true,
           value_parser = FalseyValueParser::new())]

@@ -233,7 +233,7 @@ mod tests {
         let error = CoreError::Postgres {
             side: Side::Source,
             doing: "connect to h:1".into(),
-            failure,
+            failure: Box::new(failure),
             hint: Some("check it".into()),
         };
         assert_eq!(
@@ -248,7 +248,7 @@ mod tests {
         let error = CoreError::Postgres {
             side: Side::Source,
             doing: "read".into(),
-            failure: socket,
+            failure: Box::new(socket),
             hint: None,
         };
         let lines = Error::from(error).lines();

@@ -62,7 +62,15 @@ pub async fn digest(
     run(reader, None, query, cancel, progress).await.map_err(|stop| stop.into_error(&doing, &doing))
 }
 
-/// Forwards a COPY from `source` into `insert` (`COPY … FROM STDIN …`, in a transaction the caller has opened) and
+/// The two connections of a forwarded COPY.
+pub struct Pipe<'a> {
+    /// Where rows are read.
+    pub source: &'a mut WireConnection,
+    /// Where they are written, in a transaction that the caller has opened.
+    pub target: &'a mut WireConnection,
+}
+
+/// Forwards a COPY from the pipe's source into `insert` on its target (`COPY … FROM STDIN …`, in a transaction the caller has opened) and
 /// returns the digests of what passed. The target's row count is checked against ours.
 ///
 /// # Errors
@@ -70,13 +78,13 @@ pub async fn digest(
 /// connections are in an unknown state and must be dropped; the target's transaction is then rolled back by its
 /// server.
 pub async fn forward(
-    source: &mut WireConnection,
-    target: &mut WireConnection,
+    pipe: Pipe<'_>,
     query: &CopyQuery,
     insert: &str,
     cancel: &CancellationToken,
     progress: OnProgress<'_>,
 ) -> Result<Digests> {
+    let Pipe { source, target } = pipe;
     let reading = format!("read {}", query.table);
     let writing = format!("write {}", query.table);
     // The target first: what it refuses costs the source nothing.

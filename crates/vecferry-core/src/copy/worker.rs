@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::part::{Part, column_list, select};
-use super::stream::{CopyQuery, forward, keyword};
+use super::stream::{CopyQuery, Pipe, forward, keyword};
 use super::{PartReport, Passed};
 use crate::error::{Error, Result, Side};
 use crate::pg::{WireConnection, quote_literal};
@@ -110,7 +110,14 @@ impl Worker {
         let insert = insert_statement(relation, &columns);
         target.simple("begin", "BEGIN").await?;
         let passed = |bytes, rows| self.passed.add(bytes, rows);
-        let digests = forward(source, target, &query, &insert, &self.cancel, &passed).await?;
+        let digests = forward(
+            Pipe { source: &mut *source, target: &mut *target },
+            &query,
+            &insert,
+            &self.cancel,
+            &passed,
+        )
+        .await?;
         let seconds = started.elapsed().as_secs_f64();
         let record = part_finished_sql(&self.migration, part, &digests, self.bounds, seconds);
         let was_open = !target.simple("record a part", &record).await?.is_empty();

@@ -26,5 +26,7 @@ SELECT json_build_object(
               'materialized', relkind = 'm', 'populated', relispopulated) ORDER BY nspname, relname), '[]'::json)
             FROM relation WHERE relkind IN ('v', 'm')),
   'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
-  'roles', (SELECT COALESCE(json_agg(r.rolname ORDER BY r.rolname), '[]'::json) FROM pg_roles r JOIN role_oid USING (oid))
+  'roles', (SELECT COALESCE(json_agg(r.rolname ORDER BY r.rolname), '[]'::json) FROM pg_roles r JOIN role_oid USING (oid)
+            -- Predefined roles are on every server.
+            WHERE r.rolname NOT LIKE 'pg\_%')
 )::text

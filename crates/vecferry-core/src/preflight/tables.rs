@@ -81,15 +81,6 @@ fn differ(table: &Table, there: &Table) -> Vec<Finding> {
     let refused = |what: String| blocker(TARGET, format!("{name}: {what}"), remedy.clone());
     let mut found: Vec<Finding> =
         crate::schema::differences(table, there).into_iter().map(refused).collect();
-    for column in &table.columns {
-        let plain = there.column(&column.name).is_some_and(|other| other.generated.is_none());
-        if column.generated.is_some() && plain {
-            found.push(refused(format!(
-                "column {} is generated on the source and plain on the target, where nothing would fill it",
-                column.name
-            )));
-        }
-    }
     let only_there = there.columns.iter().filter(|column| table.column(&column.name).is_none());
     for column in only_there.filter(|column| !column.not_null || column.default.is_some()) {
         found.push(warning(

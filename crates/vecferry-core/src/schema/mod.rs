@@ -20,11 +20,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, Side};
 use crate::index::{IndexPlan, plan_indexes, plan_prepared};
 use crate::inspect::inspect;
-use crate::inventory::{Inventory, Table};
+use crate::inventory::{Extension, Inventory, Table};
 use crate::migration::Run;
 use crate::pg::programs::Programs;
 use crate::pg::{Failure, Session, quote_ident, quote_literal};
 use crate::phase::Phase;
+use crate::report::Event;
 use crate::source::SourceSnapshot;
 use crate::store;
 use dump::{Archive, Section};
@@ -121,6 +122,8 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
         session.batch("attach a constraint to its index", statement).await?;
     }
     run_script(session, "create constraints and triggers", &script).await?;
+    // It may hold the passwords of user mappings, which have their place in the target's catalog by now.
+    store::forget_archive(session, &run.id).await?;
     store::enter(
         session,
         &run.id,
@@ -248,34 +251,54 @@ async fn create_extensions(
     source: &SourceSnapshot,
     target: &Inventory,
 ) -> Result<Vec<(String, String)>> {
+    let used = used_extensions(source).await?;
     let mut created = Vec::new();
     for extension in &source.inventory.extensions {
-        if target.extension(&extension.name).is_some() {
+        let name = extension.name.as_str();
+        if target.extension(name).is_some() {
             continue;
         }
-        let schema = quote_ident(&extension.schema);
-        let sql = format!(
-            "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS {} SCHEMA {schema}",
-            quote_ident(&extension.name)
-        );
-        // Extensions tied to a schema of their own refuse another: let them choose.
-        let sql = if matches!(extension.schema.as_str(), "pg_catalog") {
-            format!("CREATE EXTENSION IF NOT EXISTS {}", quote_ident(&extension.name))
-        } else {
-            sql
-        };
-        run.control.batch(&format!("create extension {}", extension.name), &sql).await.map_err(
-            |error| {
-                error.with_hint(format!(
-                    "install {} on the target, or leave out the tables that need it",
-                    extension.name
-                ))
-            },
-        )?;
-        created.push(("extension".to_owned(), quote_ident(&extension.name)));
+        if !used.contains(name) && !is_available(&run.control, name).await? {
+            let text = format!(
+                "extension {name} is not on the target; nothing uses it, so it is left out"
+            );
+            run.reporter.event(&Event::Notice { text });
+            continue;
+        }
+        run.control
+            .batch(&format!("create extension {name}"), &create_extension(extension))
+            .await
+            .map_err(|error| {
+                error.with_hint(format!("install {name} on the target, or leave out what needs it"))
+            })?;
+        created.push(("extension".to_owned(), quote_ident(name)));
     }
     refuse_older_vector(run, source).await?;
     Ok(created)
+}
+
+fn create_extension(extension: &Extension) -> String {
+    let (name, schema) = (quote_ident(&extension.name), quote_ident(&extension.schema));
+    if extension.schema == "pg_catalog" {
+        return format!("CREATE EXTENSION IF NOT EXISTS {name}");
+    }
+    format!(
+        "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS {name} SCHEMA {schema}"
+    )
+}
+
+/// Extensions that something outside of them depends on.
+async fn used_extensions(source: &SourceSnapshot) -> Result<HashSet<String>> {
+    let rows = source
+        .session()
+        .query("read the use of extensions", include_str!("used_extensions.sql"), &[])
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn is_available(session: &Session, extension: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = $1)";
+    Ok(session.query_one("look for an extension", sql, &[&extension]).await?.get(0))
 }
 
 async fn refuse_older_vector(run: &Run<'_>, snapshot: &SourceSnapshot) -> Result<()> {
@@ -326,12 +349,11 @@ async fn run_script(session: &Session, doing: &str, script: &str) -> Result<()> 
     let settings =
         "SET LOCAL check_function_bodies = false; SET LOCAL client_min_messages = warning;";
     session.batch(doing, settings).await?;
-    session.batch(doing, script).await.map_err(|error| match &error {
-        Error::Postgres { failure: Failure::Server { position: Some(at), .. }, .. } => {
-            let line = line_at(script, *at);
-            error.with_hint(format!("the statement was: {line}"))
-        }
-        _ => error,
+    session.batch(doing, script).await.map_err(|error| {
+        let Error::Postgres { failure, .. } = &error else { return error };
+        let Failure::Server { position: Some(at), .. } = failure.as_ref() else { return error };
+        let line = line_at(script, *at);
+        error.with_hint(format!("the statement was: {line}"))
     })
 }
 

@@ -20,7 +20,11 @@ pub(crate) fn differences(source: &Table, target: &Table) -> Vec<String> {
         }
     }
     for column in &target.columns {
-        if source.column(&column.name).is_none() && column.not_null && column.default.is_none() {
+        if source.column(&column.name).is_none()
+            && column.not_null
+            && column.default.is_none()
+            && column.identity.is_none()
+        {
             found.push(format!(
                 "column {:?} exists on the target only and is NOT NULL without a default",
                 column.name
@@ -37,8 +41,9 @@ fn column_difference(source: &Column, target: &Column) -> Option<String> {
             source.name, source.type_name, target.type_name
         ));
     }
-    if source.generated.is_none() && target.generated.is_some() {
-        return Some(format!("column {:?} is generated on the target only", source.name));
+    if source.generated.is_some() != target.generated.is_some() {
+        let side = if source.generated.is_some() { "source" } else { "target" };
+        return Some(format!("column {:?} is generated on the {side} only", source.name));
     }
     if !source.not_null && target.not_null {
         return Some(format!("column {:?} is NOT NULL on the target only", source.name));

@@ -61,7 +61,7 @@ fn parse_line(line: &str) -> Option<Entry> {
     let several = KINDS_OF_SEVERAL_WORDS.iter().find(|kind| {
         rest.strip_prefix(**kind).is_some_and(|after| after.is_empty() || after.starts_with(' '))
     });
-    let kind = several.map_or_else(|| rest.split(' ').next().unwrap_or(rest), |kind| kind);
+    let kind = several.copied().unwrap_or_else(|| rest.split(' ').next().unwrap_or(rest));
     Some(Entry {
         line: line.to_owned(),
         catalog,

@@ -18,7 +18,9 @@ use crate::schema::Objects;
 use crate::source::{SnapshotBounds, SourceIdentity};
 
 pub(crate) use lock::{enlist_sql, lock, lock_holder};
-pub(crate) use read::{FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals};
+pub(crate) use read::{
+    FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, preserved_bots,
+};
 
 /// Name of the schema.
 pub(crate) const SCHEMA: &str = "vecferry";
@@ -165,6 +167,16 @@ pub(crate) async fn insert_archive(
 ) -> Result<()> {
     let sql = "INSERT INTO vecferry.archive (migration, dump, objects) VALUES ($1, $2, $3)";
     session.execute("record the schema's dump", sql, &[&id, &dump, &Json(objects)]).await?;
+    Ok(())
+}
+
+/// Removes the dump of the schema from the record.
+///
+/// # Errors
+/// [`Error::Postgres`] when the target fails.
+pub(crate) async fn forget_archive(session: &Session, id: &str) -> Result<()> {
+    let sql = "DELETE FROM vecferry.archive WHERE migration = $1";
+    session.execute("forget the schema's dump", sql, &[&id]).await?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Reading the record back.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
@@ -153,6 +155,24 @@ impl RelationRecord {
         }
         Ok(digests)
     }
+}
+
+/// Bots that were on the target before the newest migration and were left alone, by table; empty without a record.
+///
+/// # Errors
+/// [`Error::Postgres`] when the target cannot be read.
+pub(crate) async fn preserved_bots(
+    session: &Session,
+) -> Result<BTreeMap<QualifiedName, PreservedBots>> {
+    if !super::exists(session).await? {
+        return Ok(BTreeMap::new());
+    }
+    let Some(record) = MigrationRecord::newest(session).await? else { return Ok(BTreeMap::new()) };
+    let relations = RelationRecord::all(session, &record.id).await?;
+    Ok(relations
+        .into_iter()
+        .map(|record| (record.relation.name, record.relation.preserved))
+        .collect())
 }
 
 fn relation(row: &Row) -> RelationRecord {

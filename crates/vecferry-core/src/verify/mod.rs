@@ -13,17 +13,15 @@ mod snapshot;
 pub mod structure;
 pub mod vector;
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::digest::{BotKey, Digests};
-use crate::copy::part::{self, PreservedBots};
+use crate::copy::part;
 use crate::error::{Error, Result, Side};
 use crate::inventory::Table;
-use crate::pg::QualifiedName;
 use crate::policy::{Clusters, Policy};
 use crate::report::{Event, Reporter};
 use content::{Content, Scope, Sum, TableContent};
@@ -47,8 +45,6 @@ pub struct Options {
     pub recall_bots: usize,
     /// How much lower than the source's the target's recall may be, 0 to 1.
     pub recall_tolerance: f64,
-    /// Bots that were on the target before the migration and are none of its business, by table.
-    pub preserved: BTreeMap<QualifiedName, PreservedBots>,
 }
 
 impl Default for Options {
@@ -59,7 +55,6 @@ impl Default for Options {
             recall_queries: 5,
             recall_bots: 20,
             recall_tolerance: 0.05,
-            preserved: BTreeMap::new(),
         }
     }
 }
@@ -182,7 +177,7 @@ impl<'a> Verification<'a> {
                 absent.push(table);
                 continue;
             };
-            let preserved = options.preserved.get(&table.name);
+            let preserved = target.preserved.get(&table.name);
             let scope = Scope::new(table, twin, &policy.knowledge, preserved);
             pairings.push(Pairing { source: table, target: twin, scope });
         }

@@ -1,15 +1,22 @@
 //! One consistent view of one side, held open while workers read in it.
 
+use std::collections::BTreeMap;
+
 use super::reading::Place;
 use super::structure::{Catalog, Sequence};
+use crate::copy::part::PreservedBots;
 use crate::error::{Result, Side};
 use crate::inspect::inspect;
 use crate::pg::{Dsn, QualifiedName, Session};
+use crate::store;
 
 /// A side's exported snapshot and the catalog as that snapshot sees it.
 pub(super) struct View {
     pub(super) place: Place,
     pub(super) catalog: Catalog,
+    /// Bots that were there before the migration and are none of its business, by table; read from the migration's
+    /// record, and therefore only known on the target and as long as the record is kept.
+    pub(super) preserved: BTreeMap<QualifiedName, PreservedBots>,
     /// The transaction that exported the snapshot: it lives as long as this is held.
     pub(super) session: Session,
 }
@@ -27,8 +34,12 @@ impl View {
         let snapshot = session.query_one("export a snapshot", export, &[]).await?.get(0);
         let inventory = inspect(&session).await?;
         let sequences = sequences(&session).await?;
+        let preserved = match side {
+            Side::Source => BTreeMap::new(),
+            Side::Target => store::preserved_bots(&session).await?,
+        };
         let place = Place { dsn: dsn.clone(), side, snapshot };
-        Ok(View { place, catalog: Catalog { inventory, sequences }, session })
+        Ok(View { place, catalog: Catalog { inventory, sequences }, preserved, session })
     }
 }
 

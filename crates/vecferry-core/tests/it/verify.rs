@@ -5,7 +5,6 @@ mod recall;
 use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
-use vecferry_core::copy::part::PreservedBots;
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::QualifiedName;
 use vecferry_core::policy::{Clusters, Policy};
@@ -180,21 +179,6 @@ async fn of_many_differences_all_are_counted_and_the_first_are_shown() {
     assert_eq!((found.missing, found.extra, found.changed), (100, 0, 0));
     let keys: Vec<_> = found.first.into_iter().map(|row| row.key.concat()).collect();
     assert_eq!(keys, ["id0002", "id0005"]);
-}
-
-#[tokio::test]
-async fn bots_that_were_on_the_target_before_are_left_out_on_both_sides() {
-    let mut both = Both::items("preserved").await;
-    let preserved = PreservedBots { bots: vec!["bot1".into(), "kept".into()], null: false };
-    both.options.preserved.insert(QualifiedName::new("public", "items"), preserved);
-    let verdict = both
-        .after(
-            "DELETE FROM items WHERE botid = 'bot1';
-             INSERT INTO items VALUES ('k1', 'kept', 'x', 'y', NULL), ('k2', 'bot1', 'x', 'y', NULL)",
-        )
-        .await;
-    assert!(verdict.matches, "{verdict:#?}");
-    assert_eq!((verdict.content.rows, verdict.vectors.vectors), (200, 200));
 }
 
 #[tokio::test]

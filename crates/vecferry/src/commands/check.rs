@@ -25,7 +25,8 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
     Ok(if report.blocks() { Exit::No } else { Exit::Done })
 }
 
-fn render(report: &Report, ui: &Ui) -> String {
+/// The findings as a table, and the answer below it.
+pub(crate) fn render(report: &Report, ui: &Ui) -> String {
     let mut blocks = Vec::new();
     if !report.findings.is_empty() {
         let rows = report.findings.iter().map(|finding| row(finding, ui)).collect();

@@ -6,6 +6,7 @@ use vecferry_core::pg::Session;
 use vecferry_core::phase::Phase;
 use vecferry_core::plan;
 use vecferry_core::policy::{Clusters, Existing, Policy};
+use vecferry_core::preflight::{Severity, check};
 use vecferry_core::report::Summary;
 use vecferry_core::status::status;
 use vecferry_core::{Error as CoreError, Side};
@@ -31,7 +32,15 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         ask(args, &clusters, &policy, ui).await?;
     }
     let interrupt = Interrupt::listen(ui)?;
-    let estimates = estimates(args, &clusters, &policy, &interrupt, ui).await?;
+    let begins = args.restart || status(&clusters.target).await?.is_none();
+    if begins && !args.no_check && !may_begin(&clusters, &policy, &interrupt, ui).await? {
+        return Ok(Exit::No);
+    }
+    let estimates = match begins && !args.no_estimate {
+        true => estimates(&clusters, &policy, &interrupt, ui).await?,
+        // Those of a run that is continued are recorded.
+        false => Vec::new(),
+    };
     let options = RunOptions { restart: args.restart, estimates };
     let progress = Progress::of_events(ui);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
@@ -83,18 +92,31 @@ async fn tables_with_rows(clusters: &Clusters, policy: &Policy) -> Result<u64, E
     Ok(tables.iter().filter(|table| table.heap_bytes > 0 && policy.selects(table)).count() as u64)
 }
 
-/// What the plan says of a run that begins now; nothing where one is continued, as its estimates are recorded.
+/// Runs the checks; shows what blocks and says no, or says yes.
+async fn may_begin(
+    clusters: &Clusters,
+    policy: &Policy,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> Result<bool, Error> {
+    // The target has been reached. A source that cannot be is an error here, and no finding.
+    drop(Session::open(&clusters.source, Side::Source, "check").await?);
+    let mut report = check(clusters, policy, &interrupt.token).await?;
+    if !report.blocks() {
+        return Ok(true);
+    }
+    report.findings.retain(|finding| finding.severity == Severity::Blocker);
+    ui.insist(&super::check::render(&report, ui));
+    Ok(false)
+}
+
+/// What the plan says of a run that begins now.
 async fn estimates(
-    args: &Migrate,
     clusters: &Clusters,
     policy: &Policy,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> Result<Vec<(Phase, f64)>, Error> {
-    let begins = args.restart || status(&clusters.target).await?.is_none();
-    if args.no_estimate || !begins {
-        return Ok(Vec::new());
-    }
     ui.say("measuring source and target for a few seconds (--no-estimate leaves it out)");
     let facts = plan::gather(clusters, policy, &interrupt.token).await?;
     Ok(plan::plan(&facts).estimates)

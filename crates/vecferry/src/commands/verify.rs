@@ -45,7 +45,6 @@ fn options(args: &Verify) -> Options {
         recall_queries: args.recall_queries.unwrap_or(default.recall_queries),
         recall_bots: args.recall_bots.unwrap_or(default.recall_bots),
         recall_tolerance: args.recall_tolerance.unwrap_or(default.recall_tolerance),
-        ..default
     }
 }
 

@@ -74,10 +74,10 @@ async fn a_full_disk_on_the_target_stops_the_run_and_a_rerun_goes_on_when_there_
     let program = program(source.url(), target.url());
     // No file may grow beyond the size of a WAL segment: the server meets the limit as it meets a full disk.
     cluster.limit_files(Some(16 << 20)).unwrap();
-    let ran = program.run(&["migrate", "--yes", "--no-estimate"]);
+    let ran = program.run(&["migrate", "--yes", "--no-check", "--no-estimate"]);
     refused(ran, 4, &["cannot write public.big", "could not extend file", "disk space"]);
     cluster.limit_files(None).unwrap();
-    program.run(&["migrate", "--yes", "--no-estimate"]).expect(0);
+    program.run(&["migrate", "--yes", "--no-check", "--no-estimate"]).expect(0);
     assert_same(&content(&source).await, &content(&target).await, "full disk");
 }
 
@@ -95,7 +95,7 @@ async fn a_locked_table_on_the_target_is_waited_for_and_its_holder_named() {
         "process {pid} (nightly job, role postgres) holds AccessExclusiveLock on public.no_key"
     );
     let program = program(source.url(), target.url());
-    let impatient = ["migrate", "--yes", "--no-estimate", "--lock-timeout", "1s"];
+    let impatient = ["migrate", "--yes", "--no-check", "--no-estimate", "--lock-timeout", "1s"];
     let words = ["55P03", &process, "--lock-timeout", "pg_terminate_backend"];
     refused(program.run(&impatient), 4, &words);
     // Readers are welcome; a COPY into the table is not.
@@ -119,7 +119,11 @@ async fn a_source_that_goes_down_and_comes_back_is_finished_by_a_rerun() {
     run.until(part);
     cluster.stop(Stop::Immediate).unwrap();
     refused(ran(run.finish()), 3, &["source: cannot ", "again"]);
-    refused(program.run(&["migrate", "--yes", "--no-estimate"]), 3, &["source: cannot "]);
+    refused(
+        program.run(&["migrate", "--yes", "--no-check", "--no-estimate"]),
+        3,
+        &["source: cannot "],
+    );
     let before =
         count(&target, "SELECT count(*) FROM vecferry.part WHERE finished_at IS NOT NULL").await;
     assert!(before > 0);
@@ -184,7 +188,7 @@ async fn timeouts_set_on_a_database_do_not_end_a_run() {
     proxy.slow(SLOW);
     let program = program(&proxy.url(source.url()), target.url());
     let one = ["--jobs", "1", "--part-size", "64MiB", "--retries", "0"];
-    let arguments = [&["migrate", "--yes", "--no-estimate"][..], &one].concat();
+    let arguments = [&["migrate", "--yes", "--no-check", "--no-estimate"][..], &one].concat();
     program.run(&arguments).expect(0);
     let waits = "SET statement_timeout = 0";
     source.batch(waits).await.unwrap();

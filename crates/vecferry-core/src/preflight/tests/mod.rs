@@ -432,7 +432,7 @@ fn tables_on_the_target_must_fit() {
     one(Blocker, "target tables", "generated on the target only", |facts| {
         prepared(facts).columns[2].generated = Some("stored".into());
     });
-    one(Blocker, "target tables", "content is generated on the source and plain", |facts| {
+    one(Blocker, "target tables", "\"content\" is generated on the source only", |facts| {
         prepared(facts);
         items(facts).columns[2].generated = Some("stored".into());
     });

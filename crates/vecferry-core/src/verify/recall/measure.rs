@@ -43,7 +43,7 @@ pub(in crate::verify) async fn measure(
         theirs.prepare().await?;
     }
     let bots =
-        choose(ours.bots(options.preserved.get(&knowledge.table)).await?, options.recall_bots);
+        choose(ours.bots(target.preserved.get(&knowledge.table)).await?, options.recall_bots);
     let mut measured = Vec::new();
     for (bot, rows) in bots {
         let vectors = ours.sample(&bot, options.recall_queries).await?;
