@@ -53,7 +53,6 @@ pub enum What {
     Trigger,
     Sequence,
     View,
-    LargeObjects,
 }
 
 /// One thing that is not as on the source.
@@ -114,7 +113,6 @@ pub fn compare(source: &Catalog, target: &Catalog, policy: &Policy) -> Structure
     compare_sequences(&mut structure, source, target, policy);
     if policy.selects_everything() {
         compare_views(&mut structure, &source.inventory, &target.inventory);
-        compare_large_objects(&mut structure, &source.inventory, &target.inventory);
     } else {
         let note = "only the selected tables were compared; views and large objects were not";
         structure.notes.push(note.into());
@@ -234,15 +232,6 @@ fn compare_views(out: &mut Structure, source: &Inventory, target: &Inventory) {
             }
             Some(_) => {}
         }
-    }
-}
-
-fn compare_large_objects(out: &mut Structure, source: &Inventory, target: &Inventory) {
-    let (wanted, found) = (source.large_objects, target.large_objects);
-    if found < wanted {
-        out.differ(What::LargeObjects, "large objects", format!("{found}, on the source {wanted}"));
-    } else if found > wanted {
-        out.notes.push(format!("{found} large objects, on the source {wanted}"));
     }
 }
 
