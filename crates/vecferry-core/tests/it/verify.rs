@@ -1,5 +1,6 @@
 //! What verify says about two databases that are the same, and about every way in which they are not.
 
+mod definitions;
 mod objects;
 mod recall;
 mod recorded;

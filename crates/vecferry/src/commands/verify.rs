@@ -130,10 +130,17 @@ fn compared(structure: &Structure) -> String {
         (compared.triggers, "trigger"),
         (compared.sequences, "sequence"),
         (compared.views, "view"),
+        (compared.functions, "function"),
+        (compared.rules, "rule"),
     ];
     let present = amounts.iter().filter(|(amount, _)| *amount > 0);
-    let words: Vec<String> =
+    let mut words: Vec<String> =
         present.map(|(amount, thing)| counted(*amount as u64, thing)).collect();
+    match compared.policies {
+        0 => {}
+        1 => words.push("1 policy".into()),
+        more => words.push(format!("{} policies", count(more as u64))),
+    }
     words.join(", ")
 }
 

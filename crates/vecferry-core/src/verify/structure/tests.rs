@@ -111,6 +111,18 @@ fn sequence(name: &str, last_value: Option<i64>) -> Sequence {
     }
 }
 
+fn definition(
+    what: What,
+    name: &str,
+    table: Option<&str>,
+    fixed: &str,
+    written: &str,
+) -> Definition {
+    let relation = table.map(|table| QualifiedName::new("s", table));
+    let (fixed, written) = (fixed.into(), written.into());
+    Definition { what, name: name.into(), relation, fixed, written }
+}
+
 fn catalog() -> Catalog {
     let extension =
         Extension { name: "vector".into(), version: "0.6.2".into(), schema: "public".into() };
@@ -126,6 +138,17 @@ fn catalog() -> Catalog {
             roles: vec![],
         },
         sequences: vec![sequence("q", Some(5))],
+        definitions: vec![
+            definition(
+                What::Function,
+                "s.f(integer)",
+                None,
+                "plpgsql BEGIN END",
+                "CREATE FUNCTION",
+            ),
+            definition(What::View, "s.w", None, "m id integer", "SELECT t.id FROM s.t"),
+            definition(What::Policy, "s.t: own", Some("t"), "for r to public", "USING (id > 0)"),
+        ],
     }
 }
 
@@ -164,6 +187,9 @@ fn equal_catalogs_match_and_everything_was_looked_at() {
         triggers: 1,
         sequences: 1,
         views: 1,
+        functions: 1,
+        rules: 0,
+        policies: 1,
     };
     assert_eq!(structure.compared, expected);
 }
@@ -294,4 +320,41 @@ fn versions_are_ordered_by_their_numbers() {
         assert!(version_key(older) < version_key(newer), "{older} {newer}");
     }
     assert_eq!(version_key("1.08"), version_key("1.8"));
+}
+
+#[test]
+fn what_is_defined_otherwise_is_a_difference_and_what_a_version_may_write_otherwise_a_note() {
+    type Change = fn(&mut Catalog);
+    let cases: &[(Change, &str)] = &[
+        (|t| drop(t.definitions.remove(0)), "Function s.f(integer): missing"),
+        (
+            |t| t.definitions[0].fixed = "plpgsql BEGIN x END".into(),
+            "Function s.f(integer): plpgsql BEGIN x END, on the source plpgsql BEGIN END",
+        ),
+        (
+            |t| t.definitions[1].written = "SELECT 1 AS id".into(),
+            "View s.w: SELECT 1 AS id, on the source SELECT t.id FROM s.t",
+        ),
+        (|t| drop(t.definitions.remove(2)), "Policy s.t: own: missing"),
+        (
+            |t| t.definitions[2].name = "s.t: other".into(),
+            "Policy s.t: own: missing\nPolicy s.t: other: on the target only",
+        ),
+    ];
+    for (change, said) in cases {
+        assert_eq!(compared(change).0.join("\n"), *said);
+    }
+    for (change, notes) in [
+        ((|t| t.definitions[1].written = "SELECT t.id::int FROM s.t".into()) as Change, 0),
+        (|t| t.definitions[0].name = "s.g()".into(), 0),
+        (|t| t.definitions[1].written = "SELECT id FROM s.t".into(), 1),
+    ] {
+        let newer = |target: &mut Catalog| {
+            target.inventory.server.version_num = 180_004;
+            change(target);
+        };
+        let (differences, found) = compared(newer);
+        let lost = differences.iter().filter(|said| !said.starts_with("Function")).count();
+        assert_eq!((lost, found.len()), (0, notes), "{differences:?} {found:?}");
+    }
 }
