@@ -412,4 +412,22 @@ mod tests {
         assert_eq!(condition("text", CopyFormat::Binary, &vec![key("a"); 2000]), None);
         assert_eq!(condition("text", CopyFormat::Binary, &[]), None);
     }
+
+    #[test]
+    fn recorded_bots_are_counted_by_their_text_or_not_at_all() {
+        let scope = |base: &str| Scope {
+            table: QualifiedName::new("s", "t"),
+            columns: vec![],
+            format: CopyFormat::Binary,
+            bot: Some(column(base)),
+            ours: None,
+            obstacle: None,
+        };
+        let recorded = digests(&[(key("a  "), 3, 1), (BotKey(None), 2, 2)]);
+        let counted = as_counted(&recorded, &scope("bpchar"));
+        assert_eq!(counted, digests(&[(key("a"), 3, 0), (BotKey(None), 2, 0)]));
+        let unknown = as_counted(&recorded, &scope("numeric"));
+        assert_eq!((unknown.total.rows, unknown.bots.len()), (5, 0));
+        assert!(as_counted(&recorded, &Scope { bot: None, ..scope("text") }).bots.is_empty());
+    }
 }

@@ -313,3 +313,34 @@ fn selects_name(policy: &Policy, name: &QualifiedName) -> bool {
         |patterns: &[crate::policy::Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
     (policy.include.is_empty() || matches(&policy.include)) && !matches(&policy.exclude)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::digest::BotKey;
+    use crate::policy::Pattern;
+
+    #[test]
+    fn a_record_whose_bots_are_not_all_rows_contradicts_itself() {
+        let part = Digest { rows: 1, sum: u128::MAX };
+        let bots = [(BotKey(None), part), (BotKey(Some(vec![1])), part)];
+        let mut recorded = Digests { bots: bots.into_iter().collect(), ..Digests::default() };
+        recorded.total = Digest { rows: 2, sum: u128::MAX - 1 };
+        assert!(adds_up(&recorded) && adds_up(&Digests::default()));
+        recorded.total.rows = 3;
+        assert!(!adds_up(&recorded));
+    }
+
+    #[test]
+    fn a_table_that_is_gone_is_selected_by_its_name() {
+        let name = QualifiedName::new("public", "items");
+        let policy = |include: &[&str], exclude: &[&str]| {
+            let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text)).collect();
+            Policy { include: patterns(include), exclude: patterns(exclude), ..Policy::default() }
+        };
+        assert!(selects_name(&policy(&[], &[]), &name));
+        assert!(selects_name(&policy(&["public.*"], &["other"]), &name));
+        assert!(!selects_name(&policy(&["other"], &[]), &name));
+        assert!(!selects_name(&policy(&[], &["item?"]), &name));
+    }
+}
