@@ -57,7 +57,10 @@ fn cargo(command: &[&str], scope: &[&str], rest: &[&str]) -> Result<bool> {
 fn documentation(scope: &[&str]) -> Result<bool> {
     let mut cargo = program::cargo();
     cargo.args(["doc", "--quiet", "--no-deps", "--document-private-items"]).args(scope);
-    Ok(program::status(cargo.env("RUSTDOCFLAGS", "-D warnings"))?.success())
+    Ok(program::status(
+        cargo.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"),
+    )?
+    .success())
 }
 
 fn tidy_rules() -> Result<bool> {

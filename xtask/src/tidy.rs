@@ -13,8 +13,31 @@ const LONGEST_FILE: usize = 500;
 const VAGUE_NAMES: [&str; 5] = ["utils", "util", "helpers", "common", "manager"];
 
 /// Decisions of the core: pure functions over plain data, so that tests can try every case.
-const PURE_FILES: [&str; 6] =
-    ["plan.rs", "phase.rs", "copy/part.rs", "decide.rs", "knowledge.rs", "inventory.rs"];
+const PURE_FILES: [&str; 23] = [
+    "phase.rs",
+    "knowledge.rs",
+    "inventory.rs",
+    "copy/part.rs",
+    "copy/digest.rs",
+    "index/memory.rs",
+    "index/plan.rs",
+    "index/schedule.rs",
+    "schema/toc.rs",
+    "schema/prepared.rs",
+    "plan/mod.rs",
+    "plan/estimate.rs",
+    "plan/facts.rs",
+    "plan/methods.rs",
+    "plan/summary.rs",
+    "plan/size.rs",
+    "preflight/access.rs",
+    "preflight/capacity.rs",
+    "preflight/connection.rs",
+    "preflight/facts.rs",
+    "preflight/tables.rs",
+    "preflight/versions.rs",
+    "probe/shape.rs",
+];
 
 /// The pure files stand in this folder.
 const CORE: &str = "crates/vecferry-core/src";

@@ -121,6 +121,8 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
         session.batch("attach a constraint to its index", statement).await?;
     }
     run_script(session, "create constraints and triggers", &script).await?;
+    // It may hold the passwords of user mappings, which have their place in the target's catalog by now.
+    store::forget_archive(session, &run.id).await?;
     store::enter(
         session,
         &run.id,

@@ -212,6 +212,16 @@ pub(crate) async fn insert_archive(
     Ok(())
 }
 
+/// Removes the dump of the schema from the record.
+///
+/// # Errors
+/// [`Error::Postgres`] when the target fails.
+pub(crate) async fn forget_archive(session: &Session, id: &str) -> Result<()> {
+    let sql = "DELETE FROM vecferry.archive WHERE migration = $1";
+    session.execute("forget the schema's dump", sql, &[&id]).await?;
+    Ok(())
+}
+
 /// Reads the dump of the schema back.
 ///
 /// # Errors

@@ -21,6 +21,14 @@ async fn one_of_everything_arrives_as_it_was() {
     assert_same_schema(&source, &target);
     let items = summary.tables.iter().find(|table| table.table == "public.items").unwrap();
     assert!(items.rows == 5000 && items.parts > 1, "{items:?}");
+    assert_proved(&source, &target, summary.rows).await;
+    let parent = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'other.events'::regclass";
+    assert_eq!(count(&target, parent).await, 900, "partitioned parents are analysed too");
+    assert_eq!(
+        count(&target, "SELECT count(*) FROM vecferry.archive").await,
+        0,
+        "the dump is forgotten"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

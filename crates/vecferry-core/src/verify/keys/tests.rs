@@ -1,3 +1,5 @@
+//! Tests of the merge that finds differing keys.
+
 use super::*;
 use crate::inventory::{Column, TableKind};
 use crate::pg::{CopyFormat, QualifiedName};

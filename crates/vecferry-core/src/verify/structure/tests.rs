@@ -1,3 +1,5 @@
+//! Tests of the comparison of structures.
+
 use super::*;
 use crate::inventory::{Column, Constraint, Extension, Index, Server, TableKind, View};
 use crate::policy::Pattern;
