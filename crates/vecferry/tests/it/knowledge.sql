@@ -15,7 +15,7 @@ INSERT INTO events SELECT g, '2023-06-01'::date + g, 'body ' || g FROM generate_
 CREATE INDEX ON events (at);
 CREATE TABLE no_key (a int, b text);
 INSERT INTO no_key SELECT g % 3, 'same' FROM generate_series(1, 30) g;
-CREATE TABLE nothing (id int PRIMARY KEY, embedding vector(3));
+CREATE TABLE nothing (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, embedding vector(3));
 CREATE INDEX ON nothing USING hnsw (embedding vector_cosine_ops);
 CREATE MATERIALIZED VIEW counts AS SELECT botid, count(*) FROM items GROUP BY botid;
 SELECT lo_from_bytea(4711, decode(repeat('00ff10', 70000), 'hex'));
