@@ -4,6 +4,8 @@
 //! prepared tables, and prepared tables without the indexes that were taken down: those are dropped, removed and
 //! built again, so that the target is as it was. Nothing of a copy is ever on the source.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::copy::resume::empty_statement;
@@ -13,6 +15,9 @@ use crate::pg::Session;
 use crate::phase::Phase;
 use crate::policy::Clusters;
 use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord};
+
+/// How long a table may be locked by somebody before we give up on it; cleaning up has time.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Something of ours on a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +48,8 @@ pub async fn leftovers(clusters: &Clusters) -> Result<Vec<Leftover>> {
 pub async fn cleanup(clusters: &Clusters) -> Result<Vec<Leftover>> {
     let session = Session::open(&clusters.target, Side::Target, "cleanup").await?;
     store::lock(&session).await?;
+    let timeout = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    session.batch("set the lock timeout", &timeout).await?;
     let found = list(&session).await?;
     if store::exists(&session).await? {
         undo_unfinished(&session).await?;
@@ -144,15 +151,16 @@ fn drop_statement(kind: &str, identity: &str) -> Option<String> {
     let kind = match kind {
         "table" | "view" | "materialized view" | "foreign table" | "sequence" | "type"
         | "function" | "procedure" | "aggregate" | "schema" | "collation" | "domain"
-        | "statistics object" => kind,
+        | "statistics object" | "extension" => kind,
         "composite type" => "type",
         _ => return None,
     };
     let keyword = if kind == "statistics object" { "statistics" } else { kind };
-    // A schema that somebody else uses by now stays: without CASCADE it cannot be dropped, and must not be.
-    if kind == "schema" {
+    // A schema or extension that somebody else uses by now stays: without CASCADE it cannot be dropped, and must not
+    // be.
+    if matches!(kind, "schema" | "extension") {
         return Some(format!(
-            "DO $vecferry$ BEGIN EXECUTE 'DROP SCHEMA IF EXISTS {}'; \
+            "DO $vecferry$ BEGIN EXECUTE 'DROP {kind} IF EXISTS {}'; \
              EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $vecferry$",
             identity.replace('\'', "''")
         ));
@@ -171,6 +179,11 @@ mod tests {
             Some("DROP function IF EXISTS public.f(integer) CASCADE")
         );
         assert_eq!(drop_statement("default value", "for public.t.a"), None);
+        assert!(
+            drop_statement("extension", "vector")
+                .unwrap()
+                .contains("DROP extension IF EXISTS vector'")
+        );
         assert!(drop_statement("schema", "\"it's\"").unwrap().contains("\"it''s\""));
     }
 }

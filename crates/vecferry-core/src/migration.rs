@@ -21,7 +21,7 @@ use crate::copy::{copy_rows, resume};
 use crate::error::{Class, Error, Result, Side};
 use crate::index::build::build_indexes;
 use crate::inspect::inspect_server;
-use crate::pg::{QualifiedName, Session};
+use crate::pg::{QualifiedName, Session, with_holders};
 use crate::phase::Phase;
 use crate::policy::{Clusters, Policy};
 use crate::report::{Event, Reporter, Summary, TableSummary};
@@ -78,7 +78,10 @@ pub async fn migrate(
     loop {
         let error = match run_once(clusters, policy, &mut attempts, reporter, cancel).await {
             Ok(summary) => return Ok(summary),
-            Err(error) => error,
+            Err(error) if error.side() == Some(Side::Source) => {
+                with_holders(&clusters.source, error).await
+            }
+            Err(error) => with_holders(&clusters.target, error).await,
         };
         if error.class() != Class::Transient || attempt >= policy.retries || !attempts.reached {
             return Err(error);
@@ -101,15 +104,16 @@ async fn run_once(
     cancel: &CancellationToken,
 ) -> Result<Summary> {
     let begun = Instant::now();
-    let control = Session::open(&clusters.target, Side::Target, "control").await?;
-    store::lock(&control).await?;
+    let control = open_control(clusters, policy).await?;
     if attempts.options.restart {
         crate::cleanup::abandon(&control).await?;
         // Once: a retry after this must not throw its own work away.
         attempts.options.restart = false;
     }
-    store::prepare(&control).await?;
-    let record = MigrationRecord::newest(&control).await?;
+    let record = match store::exists(&control).await? {
+        true => MigrationRecord::newest(&control).await?,
+        false => None,
+    };
     let may_silence = inspect_server(&control).await?.can_set_replication_role;
     let run = Run {
         clusters,
@@ -128,6 +132,31 @@ async fn run_once(
     }
     outcome.map_err(|(_, _, error)| error)?;
     run.summarize(begun).await
+}
+
+/// The session that holds the target's lock. Nothing it does waits longer for anybody's lock than the policy says.
+async fn open_control(clusters: &Clusters, policy: &Policy) -> Result<Session> {
+    let control = Session::open(&clusters.target, Side::Target, "control").await?;
+    refuse_read_only(&control).await?;
+    store::lock(&control).await?;
+    let timeout = format!("SET lock_timeout = {}", policy.lock_timeout.as_millis());
+    control.batch("set the lock timeout", &timeout).await?;
+    Ok(control)
+}
+
+/// A standby, or a role or database that was made read-only: said before minutes are spent on reading the source.
+async fn refuse_read_only(control: &Session) -> Result<()> {
+    let sql = "SELECT current_setting('transaction_read_only')::boolean, pg_is_in_recovery()";
+    let row = control.query_one("see whether it can be written to", sql, &[]).await?;
+    let (what, hint) = match (row.get(0), row.get(1)) {
+        (false, _) => return Ok(()),
+        (true, true) => ("the target is a standby", "name the writer with --target"),
+        (true, false) => (
+            "the target is read-only for this role: default_transaction_read_only is on",
+            "use a role and database that may write, or reset default_transaction_read_only with ALTER ROLE or ALTER DATABASE",
+        ),
+    };
+    Err(Error::Refused { side: Side::Target, what: what.into(), hint: Some(hint.into()) })
 }
 
 /// Where a run stopped, after how many seconds in that phase, and why.

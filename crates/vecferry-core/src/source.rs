@@ -4,8 +4,6 @@
 //! first could see a table empty that somebody rewrites a moment later. ACCESS SHARE, as pg_dump takes it, keeps DDL
 //! out and lets reads and writes through. Nothing here writes to the source.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
@@ -102,11 +100,14 @@ impl SourceSnapshot {
     /// [`Error::Postgres`] on the source; SQLSTATE 55P03 when a table stays locked longer than the policy allows.
     pub(crate) async fn take(dsn: &Dsn, policy: &Policy) -> Result<SourceSnapshot> {
         let session = Session::open(dsn, Side::Source, "snapshot").await?;
+        // For all it does: even reading the catalog waits for a table that is being altered.
+        let timeout = format!("SET lock_timeout = {}", policy.lock_timeout.as_millis());
+        session.batch("set the lock timeout", &timeout).await?;
         // A table created between the two looks is not locked: look again. Tables are rarely created that fast.
         for _ in 0..5 {
             let seen = locked_tables(&inspect(&session).await?, policy);
             session.batch("begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            lock(&session, &seen, policy.lock_timeout).await?;
+            lock(&session, &seen).await?;
             let sql = "SELECT pg_export_snapshot(), pg_snapshot_xmin(s)::text::bigint, \
                        pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() s";
             let row = session.query_one("export a snapshot", sql, &[]).await?;
@@ -146,16 +147,12 @@ fn locked_tables(inventory: &Inventory, policy: &Policy) -> Vec<(u32, String)> {
     selected.map(|table| (table.oid, table.name.to_string())).collect()
 }
 
-async fn lock(session: &Session, tables: &[(u32, String)], timeout: Duration) -> Result<()> {
+async fn lock(session: &Session, tables: &[(u32, String)]) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
     }
     let names: Vec<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
-    let sql = format!(
-        "SET LOCAL lock_timeout = {}; LOCK TABLE ONLY {} IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0",
-        timeout.as_millis(),
-        names.join(", ONLY ")
-    );
+    let sql = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", names.join(", ONLY "));
     session.batch("lock the tables against schema changes", &sql).await
 }
 

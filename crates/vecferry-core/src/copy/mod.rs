@@ -14,7 +14,7 @@ pub(crate) mod resume;
 pub mod stream;
 mod worker;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +33,11 @@ use worker::Worker;
 /// Finished parts waiting to be reported. Reporting is quick; the bound only keeps a stuck terminal from collecting
 /// them.
 const REPORTS: usize = 256;
+
+/// Source tables that each worker locks before its first part. An ALTER TABLE that waits for the run to end makes all
+/// that come after it queue, so a lock asked for in the middle could wait for ever. Every lock takes a place in a table
+/// that all sessions share (`max_locks_per_transaction` of 64 for each connection); the smallest tables do without.
+const LOCKED: usize = 500;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(250);
@@ -70,6 +75,7 @@ pub(crate) async fn copy_rows(
     let jobs = run.policy.jobs.clamp(1, open.len());
     let relations = records.iter().map(|record| (record.relation.oid, record.relation.clone()));
     let relations = Arc::new(relations.collect::<HashMap<_, _>>());
+    let locked = Arc::new(first_tables(&open));
     let queue = Arc::new(Mutex::new(VecDeque::from(open)));
     let passed = Arc::new(Passed::default());
     let (reports, reported) = mpsc::channel(REPORTS);
@@ -81,6 +87,7 @@ pub(crate) async fn copy_rows(
             migration: run.id.clone(),
             snapshot: source.name.clone(),
             bounds: source.bounds,
+            locked: Arc::clone(&locked),
             lock_timeout: run.policy.lock_timeout,
             silence_triggers: run.target_may_silence_triggers,
             relations: Arc::clone(&relations),
@@ -95,6 +102,13 @@ pub(crate) async fn copy_rows(
     drop(reports);
     let progress = Progress { run, records, passed };
     watch(progress, workers, reported, &cancel).await
+}
+
+/// The quoted names of the tables whose parts come first.
+fn first_tables(open: &[Part]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let tables = open.iter().filter(|part| seen.insert(part.table_oid));
+    tables.take(LOCKED).map(|part| part.table.to_string()).collect()
 }
 
 /// What the watcher needs to tell how far the copy is.

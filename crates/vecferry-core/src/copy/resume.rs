@@ -37,7 +37,8 @@ pub(crate) async fn reconcile(
         if record.finished.is_empty() {
             continue;
         }
-        if let Some(reason) = changed(source, table, record).await? {
+        let lost = lost(run, record).await?;
+        if let Some(reason) = lost.or(changed(source, table, record).await?) {
             run.reporter.event(&Event::TableRedone { table: table.name.plain(), reason });
             reopen(run, source, table, &record.relation).await?;
             reopened = true;
@@ -103,6 +104,26 @@ async fn changed(
         }
     }
     Ok(None)
+}
+
+/// Why the finished parts are not on the target any more, if they are not: a crash of its server empties an unlogged
+/// table, while the record, which is logged, stays.
+async fn lost(run: &Run<'_>, record: &RelationRecord) -> Result<Option<String>> {
+    let name = &record.relation.name;
+    let (sql, quoted) =
+        ("SELECT relpersistence = 'u' FROM pg_class WHERE oid = to_regclass($1)", name.to_string());
+    let found = run.control.query_opt("look for an unlogged table", sql, &[&quoted]).await?;
+    if !found.is_some_and(|row| row.get(0)) {
+        return Ok(None);
+    }
+    let ours = record.relation.bot.as_deref().and_then(|bot| record.relation.preserved.ours(bot));
+    let filter = ours.map_or(String::new(), |ours| format!(" WHERE {ours}"));
+    let sql = format!("SELECT count(*) FROM ONLY {name}{filter}");
+    let doing = format!("count the rows of {}", name.plain());
+    let rows: i64 = run.control.query_one(&doing, &sql, &[]).await?.get(0);
+    let copied: u64 = record.finished.iter().map(|part| part.rows).sum();
+    Ok((rows.cast_unsigned() != copied)
+        .then(|| format!("{copied} rows were copied and the target holds {rows}: unlogged tables are emptied by a crash")))
 }
 
 /// Whether no transaction can have written between the two snapshots: none was in progress at the first, and no id

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Side};
 use crate::pg::{WireConnection, quote_literal};
 use crate::policy::Clusters;
 use crate::source::SnapshotBounds;
-use crate::store::{Relation, part_finished_sql};
+use crate::store::{Relation, enlist_sql, part_finished_sql};
 
 /// Everything a worker needs; it shares the queue and the counters with the others.
 pub(super) struct Worker {
@@ -23,6 +23,8 @@ pub(super) struct Worker {
     /// Name of the exported snapshot.
     pub(super) snapshot: String,
     pub(super) bounds: SnapshotBounds,
+    /// Source tables to lock at the start.
+    pub(super) locked: Arc<Vec<String>>,
     pub(super) lock_timeout: Duration,
     /// Whether `session_replication_role` may be set, which keeps a prepared table's triggers and foreign keys quiet.
     pub(super) silence_triggers: bool,
@@ -54,10 +56,16 @@ impl Worker {
         let mut source = WireConnection::open(&self.clusters.source, Side::Source, "copy").await?;
         let mut target = WireConnection::open(&self.clusters.target, Side::Target, "copy").await?;
         let import = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            "SET lock_timeout = {}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            self.lock_timeout.as_millis(),
             quote_literal(&self.snapshot)
         );
         source.simple("import the snapshot", &import).await?;
+        if !self.locked.is_empty() {
+            let lock =
+                format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", self.locked.join(", ONLY "));
+            source.simple("lock the tables against schema changes", &lock).await?;
+        }
         target.simple("prepare the session", &self.target_settings()).await?;
         while let Some(part) = self.next_part() {
             self.copy(&part, &mut source, &mut target).await?;
@@ -70,7 +78,8 @@ impl Worker {
             if self.silence_triggers { "; SET session_replication_role = replica" } else { "" };
         // See the module head of `copy` for why the commit need not wait for the disk.
         format!(
-            "SET synchronous_commit = off; SET lock_timeout = {}{role}",
+            "{}; SET synchronous_commit = off; SET lock_timeout = {}{role}",
+            enlist_sql(),
             self.lock_timeout.as_millis()
         )
     }

@@ -242,7 +242,8 @@ impl Build {
             Session::open(&self.target, Side::Target, &format!("index {name}")).await?;
         let workers = if parallel { "" } else { "SET max_parallel_maintenance_workers = 0; " };
         let settings = format!(
-            "{workers}SET maintenance_work_mem = '{}kB'; SET lock_timeout = {}; BEGIN",
+            "{}; {workers}SET maintenance_work_mem = '{}kB'; SET lock_timeout = {}; BEGIN",
+            store::enlist_sql(),
             self.memory / 1024,
             self.lock_timeout.as_millis()
         );

@@ -217,17 +217,18 @@ fn parse_url(rest: &str) -> Result<Dsn, String> {
     Ok(dsn)
 }
 
-/// Where user, password and host end, and where the path begins. An unencoded `/`, `?` or `#` in a password would
-/// cut the authority short; it is recognised by an `@` that follows later, before the query.
+/// Where user, password and host end, and where the path begins. Characters left unencoded in a password (`@`, `/`,
+/// `?`, `#`) would cut it short, and its rest would be taken for a host name, which messages show; so the login ends at
+/// the last `@` that is not part of a parameter. A database name with an `@` must be written with `%40`.
 fn authority_bounds(rest: &str) -> (usize, usize) {
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    if rest[..end].contains('@') {
-        return (end, end);
-    }
-    let Some(at) = rest.split("?").next().and_then(|before_query| before_query.rfind('@')) else {
-        return (end, end);
-    };
-    let end = rest[at..].find(['/', '?']).map_or(rest.len(), |offset| at + offset);
+    let parameters = rest.find('?').filter(|at| {
+        let after = &rest[*at..];
+        // Between the question mark of a password and the login's end there is no parameter.
+        after.rfind('@').is_none_or(|login_end| after[..login_end].contains('='))
+    });
+    let before = &rest[..parameters.unwrap_or(rest.len())];
+    let host = before.rfind('@').unwrap_or(0);
+    let end = rest[host..].find(['/', '?']).map_or(rest.len(), |offset| host + offset);
     (end, end)
 }
 
@@ -322,7 +323,9 @@ mod tests {
 
     #[test]
     fn special_characters_left_unencoded_in_a_password_still_work() {
-        for password in ["p@ss", "p/ss", "a:b", "x#y", "100%", "é ü"] {
+        for password in
+            ["p@ss", "p/ss", "a:b", "x#y", "100%", "é ü", "p@ss:w/rd?#%é", "1?2", "a@b/c", "/?@"]
+        {
             let dsn: Dsn = format!("postgres://u:{password}@h:1/d").parse().unwrap();
             assert_eq!(
                 (dsn.password(), dsn.host.as_str(), dsn.port),

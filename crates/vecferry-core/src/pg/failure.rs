@@ -128,6 +128,9 @@ fn hint_for(sqlstate: &str, side: Side) -> Option<String> {
         "53300" => {
             format!("the {side} has no connection left; lower --jobs or raise max_connections")
         }
+        "23503" => "rows refer to rows that were not moved (--existing keep, --include and --exclude leave some behind); \
+                    move those too, or leave the table out with --exclude"
+            .to_owned(),
         "55P03" => {
             "end the session that holds the lock, or raise --lock-timeout, and run again".to_owned()
         }
@@ -149,16 +152,29 @@ fn hint_for(sqlstate: &str, side: Side) -> Option<String> {
     Some(text)
 }
 
-/// Class 22 (data exception) quotes the offending value and class 23 may name it: neither belongs in a log.
+/// Class 22 (data exception) quotes the offending value and class 23 may name it: neither belongs in a log. Quoted
+/// words that name a thing of the schema stay.
 fn without_row_content(sqlstate: &str, message: &str) -> String {
-    if sqlstate.starts_with("22") || sqlstate == "23514" {
-        match message.find(": \"") {
-            Some(at) => format!("{} (value not shown)", &message[..at]),
-            None => message.to_owned(),
-        }
-    } else {
-        message.to_owned()
+    if !sqlstate.starts_with("22") && sqlstate != "23514" {
+        return message.to_owned();
     }
+    const NAMED: [&str; 8] =
+        ["column ", "relation ", "constraint ", "encoding ", "domain ", "type ", "enum ", "table "];
+    let mut shown = String::new();
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once('"') {
+        shown.push_str(before);
+        // A value may hold quotes itself: what follows the last of them is the server's again.
+        let named = NAMED.iter().any(|word| before.ends_with(word));
+        let end = if named { after.split_once('"') } else { after.rsplit_once('"') };
+        let Some((value, after)) = end else { return format!("{shown}(value not shown)") };
+        match named {
+            true => shown.push_str(&format!("\"{value}\"")),
+            false => shown.push_str("(value not shown)"),
+        }
+        rest = after;
+    }
+    shown + rest
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -204,6 +220,22 @@ mod tests {
             None,
         );
         assert!(!failure.to_string().contains("secret"), "{failure}");
+        for (message, shown) in [
+            (
+                "value \"12345\" is out of range for type integer",
+                "value (value not shown) is out of range for type integer",
+            ),
+            (
+                "null value in column \"a\" of relation \"b\" is wrong: \"x \"y\" z\"",
+                "null value in column \"a\" of relation \"b\" is wrong: (value not shown)",
+            ),
+            (
+                "invalid byte sequence for encoding \"UTF8\": 0xff",
+                "invalid byte sequence for encoding \"UTF8\": 0xff",
+            ),
+        ] {
+            assert_eq!(without_row_content("22003", message), shown);
+        }
     }
 
     #[test]

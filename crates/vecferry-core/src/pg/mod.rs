@@ -3,6 +3,7 @@
 
 mod dsn;
 mod failure;
+mod holders;
 mod name;
 pub mod programs;
 mod session;
@@ -11,6 +12,7 @@ mod wire;
 
 pub use dsn::{Dsn, SslMode};
 pub use failure::Failure;
+pub(crate) use holders::with_holders;
 pub use name::{QualifiedName, quote_ident, quote_literal};
 pub use session::Session;
 pub use stream::Stream;

@@ -31,12 +31,16 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("synchronize_seqscans", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
-    // A server whose client was killed notices in the middle of a long statement, and lets go of our locks.
-    (CHECK_CLIENT, "2s"),
+    // A client that was killed must not leave an index build of hours behind, nor one that vanished its locks; and a
+    // session that waits for such a build must not be forgotten by a firewall in between.
+    (CLIENT_CHECK, "1s"),
+    ("tcp_keepalives_idle", "60"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "6"),
 ];
 
-/// Only some operating systems can watch a socket for its closing; Linux is the one that is known to.
-const CHECK_CLIENT: &str = "client_connection_check_interval";
+/// Refused by servers on systems that cannot tell; Linux can.
+const CLIENT_CHECK: &str = "client_connection_check_interval";
 
 /// The statement that applies [`SETTINGS`].
 pub(crate) fn settings_statement() -> String {
@@ -45,7 +49,7 @@ pub(crate) fn settings_statement() -> String {
     format!(
         "SELECT pg_catalog.set_config(s.name, v.value, false) \
          FROM (VALUES {}) AS v(name, value) JOIN pg_catalog.pg_settings s ON lower(s.name) = lower(v.name) \
-         WHERE s.name <> '{CHECK_CLIENT}' OR version() LIKE '%linux%'",
+         WHERE s.name <> '{CLIENT_CHECK}' OR pg_catalog.version() LIKE '%linux%'",
         pairs.join(", ")
     )
 }

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -44,7 +45,12 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::Program`] with pg_dump's last words.
-    pub(super) async fn dump(programs: Programs, source: &Dsn, snapshot: &str) -> Result<Archive> {
+    pub(super) async fn dump(
+        programs: Programs,
+        source: &Dsn,
+        snapshot: &str,
+        lock_timeout: Duration,
+    ) -> Result<Archive> {
         let archive = Archive { directory: temporary_directory()?, programs };
         let mut command = command(&archive.programs.pg_dump.path);
         command
@@ -56,6 +62,7 @@ impl Archive {
                 "--exclude-schema=vecferry",
             ])
             .arg(format!("--snapshot={snapshot}"))
+            .arg(format!("--lock-wait-timeout={}", lock_timeout.as_millis()))
             .arg(format!("--file={}", archive.path().display()))
             .envs(source.libpq_environment());
         run(command, "pg_dump").await?;
@@ -168,10 +175,19 @@ async fn run(mut command: Command, program: &'static str) -> Result<String> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let hint = stderr.contains("server version mismatch").then(|| {
-        "pg_dump must be at least as new as the source; point --pg-bin-dir to a newer one"
-            .to_owned()
-    });
+    let hint = [
+        (
+            "server version mismatch",
+            "pg_dump must be at least as new as the source; point --pg-bin-dir to a newer one",
+        ),
+        (
+            // pg_dump's way of waiting for a lock.
+            "statement timeout",
+            "somebody locks a table of the source or waits to; end that session, or raise --lock-timeout, and run again",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(said, hint)| stderr.contains(said).then(|| hint.to_owned()));
     Err(Error::Program {
         side: Side::Source,
         program,

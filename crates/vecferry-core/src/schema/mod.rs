@@ -43,7 +43,8 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     refuse_unfit(run, source, &target)?;
     let relations = existing::plan_relations(run, source, &target).await?;
     let programs = Programs::find(run.policy.pg_bin_dir.as_deref()).await?;
-    let archive = Archive::dump(programs, &run.clusters.source, &source.name).await?;
+    let wait = run.policy.lock_timeout;
+    let archive = Archive::dump(programs, &run.clusters.source, &source.name, wait).await?;
     let objects = identify(run, source, &archive.entries().await?).await?;
     let entries = entries_to_restore(&archive, &objects, &[]).await?;
     let with_roles = may_carry_roles(run, source).await?;
@@ -51,8 +52,8 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
 
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
-    set_lock_timeout(run).await?;
-    create_extensions(run, source, &target).await?;
+    store::prepare(session).await?;
+    let extensions = create_extensions(run, source, &target).await?;
     run_script(session, "create the schema", &script).await?;
     store::insert(session, &run.id, &source.identity, begun.estimates).await?;
     let recorded = Objects { with_roles, objects };
@@ -62,7 +63,8 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     }
     let indexes = take_down_indexes(run, source, &target, &relations).await?;
     store::insert_indexes(session, &run.id, &indexes).await?;
-    store::insert_created(session, &run.id, &created(&entries, &recorded.objects)).await?;
+    let objects = created(&entries, &recorded.objects);
+    store::insert_created(session, &run.id, &[extensions, objects].concat()).await?;
     existing::make_room(run, &relations).await?;
     store::enter(
         session,
@@ -116,7 +118,6 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
     let script = archive.script(Section::PostData, &entries, recorded.with_roles).await?;
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
-    set_lock_timeout(run).await?;
     for statement in built.iter().flat_map(|plan| &plan.attach) {
         session.batch("attach a constraint to its index", statement).await?;
     }
@@ -136,11 +137,6 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
 /// OIDs of the catalogs themselves are the same everywhere.
 const PG_CLASS: u32 = 1259;
 const PG_CONSTRAINT: u32 = 2606;
-
-async fn set_lock_timeout(run: &Run<'_>) -> Result<()> {
-    let sql = format!("SET LOCAL lock_timeout = {}", run.policy.lock_timeout.as_millis());
-    run.control.batch("set the lock timeout", &sql).await
-}
 
 /// Every table that cannot take the source's rows, at once.
 fn refuse_unfit(run: &Run<'_>, source: &SourceSnapshot, target: &Inventory) -> Result<()> {
@@ -248,13 +244,15 @@ async fn may_carry_roles(run: &Run<'_>, source: &SourceSnapshot) -> Result<bool>
     Ok(run.control.query_one("look for roles", sql, &[&source.inventory.roles]).await?.get(0))
 }
 
-/// Creates missing extensions in the source's schemas; `vector` must not be older than the source's.
+/// Creates missing extensions in the source's schemas and returns them as `(type, identity)`; `vector` must not be
+/// older than the source's.
 async fn create_extensions(
     run: &Run<'_>,
     source: &SourceSnapshot,
     target: &Inventory,
-) -> Result<()> {
+) -> Result<Vec<(String, String)>> {
     let used = used_extensions(source).await?;
+    let mut created = Vec::new();
     for extension in &source.inventory.extensions {
         let name = extension.name.as_str();
         if target.extension(name).is_some() {
@@ -273,8 +271,10 @@ async fn create_extensions(
             .map_err(|error| {
                 error.with_hint(format!("install {name} on the target, or leave out what needs it"))
             })?;
+        created.push(("extension".to_owned(), quote_ident(name)));
     }
-    refuse_older_vector(run, source).await
+    refuse_older_vector(run, source).await?;
+    Ok(created)
 }
 
 fn create_extension(extension: &Extension) -> String {

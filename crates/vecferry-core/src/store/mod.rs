@@ -3,25 +3,24 @@
 //! Rule: a record that speaks of rows or objects on the target is written in the transaction that makes them true.
 //! The functions here therefore take the session (or return the statement) of whoever holds that transaction.
 
+mod lock;
 mod read;
 
 use tokio_postgres::types::Json;
 
 use crate::copy::digest::Digests;
 use crate::copy::part::{Part, PreservedBots};
-use crate::error::{Error, Result, Side};
+use crate::error::Result;
 use crate::index::IndexPlan;
 use crate::pg::{CopyFormat, QualifiedName, Session, quote_literal};
 use crate::phase::Phase;
 use crate::schema::Objects;
 use crate::source::{SnapshotBounds, SourceIdentity};
 
+pub(crate) use lock::{enlist_sql, lock, lock_holder};
 pub(crate) use read::{
     FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, preserved_bots,
 };
-
-/// Key of the advisory lock that a running migration holds on its target: "vecferry" in ASCII, cut to 63 bits.
-const LOCK_KEY: i64 = 0x7665_6366_6572_7279;
 
 /// Name of the schema.
 pub(crate) const SCHEMA: &str = "vecferry";
@@ -47,47 +46,6 @@ pub(crate) struct Relation {
     pub existed: bool,
     /// Bots whose rows on the target are left alone.
     pub preserved: PreservedBots,
-}
-
-/// Takes the target's lock for this session, to be held until it ends. Waits a moment for the session of a run that
-/// was killed just now: its server has to notice first.
-///
-/// # Errors
-/// [`Error::Refused`] when another migration holds it, naming its session.
-pub(crate) async fn lock(session: &Session) -> Result<()> {
-    // Twice the interval at which servers check for our death (`client_connection_check_interval`).
-    let sql = format!("SET lock_timeout = '4s'; SELECT pg_advisory_lock({LOCK_KEY})");
-    match session.batch("take the migration lock", &sql).await {
-        Ok(()) => return session.batch("reset the lock timeout", "SET lock_timeout = 0").await,
-        Err(error) if error.sqlstate() == Some("55P03") => {}
-        Err(error) => return Err(error),
-    }
-    let holder =
-        lock_holder(session).await?.unwrap_or_else(|| "a session that has just ended".into());
-    Err(Error::Refused {
-        side: Side::Target,
-        what: format!("another migration is running on this target ({holder})"),
-        hint: Some(
-            "watch it with `vecferry status`; only one may write to a target at a time".into(),
-        ),
-    })
-}
-
-/// The session that holds the target's lock, in words; `None` when no migration runs.
-///
-/// # Errors
-/// [`Error::Postgres`] when the target cannot be read.
-pub(crate) async fn lock_holder(session: &Session) -> Result<Option<String>> {
-    // A bigint key is shown as two halves, with objsubid 1.
-    let sql = "SELECT format('process %s from %s since %s', a.pid, COALESCE(host(a.client_addr), 'a local socket'), \
-               to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')) \
-               FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_database d ON d.oid = l.database \
-               WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND d.datname = current_database() \
-               AND (l.classid::bigint << 32 | l.objid::bigint) = $1";
-    Ok(session
-        .query_opt("look for a running migration", sql, &[&LOCK_KEY])
-        .await?
-        .map(|row| row.get(0)))
 }
 
 /// Creates the schema and its tables where they are missing.

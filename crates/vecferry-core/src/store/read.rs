@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::TryStreamExt;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use super::Relation;
 use crate::copy::digest::{BotKey, Digest, Digests};
 use crate::copy::part::{Part, PreservedBots};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, on};
 use crate::index::IndexPlan;
 use crate::pg::{CopyFormat, QualifiedName, Session};
 use crate::phase::Phase;
@@ -101,8 +102,6 @@ pub(crate) struct FinishedPart {
     pub bytes: u64,
     /// Digest of all its rows.
     pub digest: Digest,
-    /// How long it took.
-    pub seconds: f64,
     /// Snapshot under which it was read.
     pub snapshot: SnapshotBounds,
 }
@@ -117,7 +116,7 @@ impl RelationRecord {
                    FROM vecferry.relation WHERE migration = $1 ORDER BY schema, name";
         let rows = session.query("read the record's tables", sql, &[&id]).await?;
         let mut records: Vec<RelationRecord> = rows.iter().map(relation).collect();
-        let sql = "SELECT relation, ordinal, first_page, end_page, planned_bytes, rows, bytes, digest, seconds, \
+        let sql = "SELECT relation, ordinal, first_page, end_page, planned_bytes, rows, bytes, digest, \
                    snapshot_xmin, snapshot_xmax, finished_at IS NOT NULL \
                    FROM vecferry.part WHERE migration = $1 ORDER BY relation, ordinal";
         for row in session.query("read the record's parts", sql, &[&id]).await? {
@@ -126,7 +125,7 @@ impl RelationRecord {
                 continue;
             };
             let part = part(&row, &record.relation);
-            if row.get(11) {
+            if row.get(10) {
                 record.finished.push(finished(&row, part)?);
             } else {
                 record.open.push(part);
@@ -146,10 +145,12 @@ impl RelationRecord {
             digests.bytes += part.bytes;
         }
         let sql = "SELECT bot, rows, digest FROM vecferry.part_bot WHERE migration = $1 AND relation = $2";
-        for row in session
-            .query("read the record's digests", sql, &[&id, &i64::from(self.relation.oid)])
-            .await?
-        {
+        let (doing, side) = ("read the record's digests", session.side());
+        let params: [&(dyn ToSql + Sync); 2] = [&id, &i64::from(self.relation.oid)];
+        // One row per part and bot: read as they come, only their sums are kept.
+        let rows = session.client().query_raw(sql, params).await.map_err(on(side, doing))?;
+        let mut rows = std::pin::pin!(rows);
+        while let Some(row) = rows.try_next().await.map_err(on(side, doing))? {
             let digest = digest(row.get::<_, i64>(1).cast_unsigned(), row.get(2))?;
             *digests.bots.entry(BotKey(row.get(0))).or_default() += digest;
         }
@@ -213,8 +214,7 @@ fn finished(row: &Row, part: Part) -> Result<FinishedPart> {
         rows,
         bytes: row.get::<_, i64>(6).cast_unsigned(),
         digest: digest(rows, row.get(7))?,
-        seconds: row.get(8),
-        snapshot: SnapshotBounds { xmin: row.get(9), xmax: row.get(10) },
+        snapshot: SnapshotBounds { xmin: row.get(8), xmax: row.get(9) },
     })
 }
 

@@ -1,6 +1,8 @@
 //! Whether both sides hold the same rows: counts and digests, in all and by bot. Pure: what to read, and what the
 //! answers mean. [`super::reading`] reads.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::keys::RowDifferences;
@@ -10,6 +12,7 @@ use crate::copy::stream::CopyQuery;
 use crate::inventory::{Column, Table};
 use crate::knowledge::Knowledge;
 use crate::pg::{CopyFormat, QualifiedName, quote_ident, quote_literal};
+use crate::store::Relation;
 
 /// The answer about rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -22,7 +25,7 @@ pub struct Content {
     pub seconds: f64,
     /// Rows of the source compared.
     pub rows: u64,
-    /// COPY bytes read from the source for digests.
+    /// COPY bytes read from the source for digests; 0 against the record.
     pub source_bytes: u64,
     /// COPY bytes read from the target for digests.
     pub target_bytes: u64,
@@ -41,7 +44,7 @@ pub struct TableContent {
     pub columns: usize,
     /// Bots the source's rows belong to; `None` for a table without a bot column.
     pub bots: Option<usize>,
-    /// The source's rows.
+    /// The source's rows; against the record, as they were when they were copied.
     pub source: Option<Sum>,
     /// The target's rows; `None` when it has no such table.
     pub target: Option<Sum>,
@@ -130,11 +133,27 @@ impl Scope {
             .filter(|name| target.column(name).is_none())
             .map(String::as_str)
             .collect();
-        let obstacle = (!missing.is_empty())
-            .then(|| format!("the target's table lacks {}; rows were counted", missing.join(", ")));
+        let obstacle = lacks(&missing);
         let bot = bot.filter(|bot| target.column(&bot.name).is_some());
         let ours = bot.as_ref().zip(preserved).and_then(|(bot, kept)| kept.ours(&bot.name));
         Scope { table: source.name.clone(), columns, format, bot, ours, obstacle }
+    }
+
+    /// What to read of the target's table to compare it with what was recorded when it was filled.
+    pub(super) fn recorded(relation: &Relation, target: &Table) -> Scope {
+        let lacking = |name: &&String| target.column(name).is_none();
+        let missing: Vec<&str> =
+            relation.columns.iter().filter(lacking).map(String::as_str).collect();
+        let bot = relation.bot.as_deref().and_then(|bot| target.column(bot)).cloned();
+        let ours = bot.as_ref().and_then(|bot| relation.preserved.ours(&bot.name));
+        Scope {
+            table: relation.name.clone(),
+            columns: relation.columns.clone(),
+            format: relation.format,
+            bot,
+            ours,
+            obstacle: lacks(&missing),
+        }
     }
 
     /// The COPY that reads a part's rows for their digest.
@@ -160,6 +179,11 @@ impl Scope {
     }
 }
 
+fn lacks(columns: &[&str]) -> Option<String> {
+    let lacking = !columns.is_empty();
+    lacking.then(|| format!("the target's table lacks {}; rows were counted", columns.join(", ")))
+}
+
 /// ` WHERE …`, or nothing.
 pub(super) fn filter(conditions: &[Option<String>]) -> String {
     let conditions: Vec<&str> = conditions.iter().flatten().map(String::as_str).collect();
@@ -183,6 +207,65 @@ pub(super) fn counted(rows: &[Vec<Option<String>>], by_bot: bool) -> Digests {
         }
     }
     digests
+}
+
+/// Recorded digests reduced to what [`counted`] gives: rows alone, bots by their text. Bots whose text cannot be told
+/// from their COPY bytes are not compared, only the rows of all of them together.
+pub(super) fn as_counted(recorded: &Digests, scope: &Scope) -> Digests {
+    let rows = |digest: &Digest| Digest { rows: digest.rows, sum: 0 };
+    let mut digests = Digests { total: rows(&recorded.total), ..Digests::default() };
+    let Some(bot) = &scope.bot else { return digests };
+    for (key, digest) in &recorded.bots {
+        let text = match &key.0 {
+            None => None,
+            Some(bytes) => match bot_text(bot, scope.format, bytes) {
+                None => return Digests { bots: HashMap::new(), ..digests },
+                text => text.map(String::into_bytes),
+            },
+        };
+        *digests.bots.entry(BotKey(text)).or_default() += rows(digest);
+    }
+    digests
+}
+
+/// What is said about a table whose rows were read on both sides: by digest when `valued`, else counted.
+pub(super) fn compare(
+    scope: &Scope,
+    valued: bool,
+    (theirs, ours): (&Digests, &Digests),
+) -> TableContent {
+    let valued = valued && scope.obstacle.is_none();
+    let sum = |digests: &Digests| Sum {
+        rows: digests.total.rows,
+        digest: valued.then(|| digests.total.hex()),
+    };
+    let differing = compare_bots(theirs, ours);
+    TableContent {
+        table: scope.table.plain(),
+        matches: theirs.total == ours.total && differing.is_empty() && scope.obstacle.is_none(),
+        columns: if valued { scope.columns.len() } else { 0 },
+        bots: scope.bot.as_ref().map(|_| theirs.bots.len()),
+        source: Some(sum(theirs)),
+        target: Some(sum(ours)),
+        obstacle: scope.obstacle.clone(),
+        bots_differing: differing.into_iter().map(|(_, bot)| bot).collect(),
+        rows_differing: None,
+    }
+}
+
+/// What is said about a table that the target does not have.
+pub(super) fn absent(table: &QualifiedName, source: Option<Sum>) -> TableContent {
+    TableContent {
+        table: table.plain(),
+        matches: false,
+        columns: 0,
+        bots: None,
+        source,
+        target: None,
+        obstacle: Some("the target has no such table".into()),
+        bots_differing: Vec::new(),
+        rows_differing: None,
+    }
 }
 
 /// The bots whose digests are not the same, ordered by id.
@@ -328,5 +411,23 @@ mod tests {
         assert!(condition("uuid", CopyFormat::Binary, &[uuid]).unwrap().contains(expected));
         assert_eq!(condition("text", CopyFormat::Binary, &vec![key("a"); 2000]), None);
         assert_eq!(condition("text", CopyFormat::Binary, &[]), None);
+    }
+
+    #[test]
+    fn recorded_bots_are_counted_by_their_text_or_not_at_all() {
+        let scope = |base: &str| Scope {
+            table: QualifiedName::new("s", "t"),
+            columns: vec![],
+            format: CopyFormat::Binary,
+            bot: Some(column(base)),
+            ours: None,
+            obstacle: None,
+        };
+        let recorded = digests(&[(key("a  "), 3, 1), (BotKey(None), 2, 2)]);
+        let counted = as_counted(&recorded, &scope("bpchar"));
+        assert_eq!(counted, digests(&[(key("a"), 3, 0), (BotKey(None), 2, 0)]));
+        let unknown = as_counted(&recorded, &scope("numeric"));
+        assert_eq!((unknown.total.rows, unknown.bots.len()), (5, 0));
+        assert!(as_counted(&recorded, &Scope { bot: None, ..scope("text") }).bots.is_empty());
     }
 }

@@ -6,8 +6,10 @@
 pub mod content;
 mod expression;
 pub mod keys;
+pub mod large_object;
 mod reading;
 pub mod recall;
+mod recorded;
 mod rows;
 mod snapshot;
 pub mod structure;
@@ -24,13 +26,16 @@ use crate::error::{Error, Result, Side};
 use crate::inventory::Table;
 use crate::policy::{Clusters, Policy};
 use crate::report::{Event, Reporter};
-use content::{Content, Scope, Sum, TableContent};
+use content::{Content, Scope, TableContent};
 use keys::Search;
+use large_object::{LargeObjects, Reference};
 use reading::{Answer, Answers, Context, Job, Reading};
 use recall::Recall;
 use snapshot::View;
 use structure::Structure;
 use vector::{VectorColumn, Vectors};
+
+pub use recorded::verify_recorded;
 
 /// How thoroughly to verify.
 #[derive(Debug, Clone)]
@@ -59,21 +64,35 @@ impl Default for Options {
     }
 }
 
+/// What the target was compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Against {
+    /// The source as it is now.
+    Source,
+    /// The digests recorded while the rows were copied: see [`verify_recorded`].
+    Record,
+}
+
 /// The answer, with what it rests on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// Version of this shape.
     pub version: u32,
+    /// What the target was compared with.
+    pub against: Against,
     /// Whether everything that was compared matches.
     pub matches: bool,
     /// Whether digests and recall were left out.
     pub quick: bool,
     /// How long it took.
     pub seconds: f64,
-    /// Tables, columns, indexes and so on.
-    pub structure: Structure,
+    /// Tables, columns, indexes and so on; `None` against the record, which does not tell.
+    pub structure: Option<Structure>,
     /// Rows.
     pub content: Content,
+    /// Large objects; `None` when only some tables were to be compared.
+    pub large_objects: Option<LargeObjects>,
     /// Vectors.
     pub vectors: Vectors,
     /// How well the index finds; `None` when it was not measured.
@@ -115,27 +134,46 @@ async fn run(
     let verification = Verification::new(&source, &target, policy, options, context);
     let mut notes = Vec::new();
     let content = verification.content(&mut notes).await?;
+    let reference = Reference::Source(&source.session);
+    let large_objects = large_objects(context, &reference, &target, (policy, options)).await?;
     let vectors = verification.vectors().await?;
     let recall = if options.quick || options.recall_bots == 0 {
         None
     } else {
         say(context, "recall");
-        recall::measure(&source, &target, policy, options, &mut notes).await?
+        recall::measure(Some(&source), &target, policy, options, &mut notes).await?
     };
     Ok(Verdict {
         version: 1,
+        against: Against::Source,
         matches: structure.matches
             && content.matches
+            && large_objects.as_ref().is_none_or(|objects| objects.matches)
             && vectors.matches
             && recall.as_ref().is_none_or(|recall| recall.matches),
         quick: options.quick,
         seconds: begun.elapsed().as_secs_f64(),
-        structure,
+        structure: Some(structure),
         content,
+        large_objects,
         vectors,
         recall,
         notes,
     })
+}
+
+/// Compares large objects, unless only some tables are to be compared.
+async fn large_objects(
+    context: Context<'_>,
+    reference: &Reference<'_>,
+    target: &View,
+    (policy, options): (&Policy, &Options),
+) -> Result<Option<LargeObjects>> {
+    if !policy.selects_everything() {
+        return Ok(None);
+    }
+    say(context, "large objects");
+    large_object::compare(reference, &target.session, !options.quick).await.map(Some)
 }
 
 fn say(context: Context<'_>, what: &str) {
@@ -222,7 +260,7 @@ impl<'a> Verification<'a> {
             |side| self.jobs(side, |pairing: &Pairing<'_>, part| reading(side, pairing, part));
         let source = (&self.source.place, jobs(Side::Source));
         let target = (&self.target.place, jobs(Side::Target));
-        reading::read_both(self.context, source, target).await
+        reading::read(self.context, vec![source, target]).await
     }
 
     /// Compares rows: by digest, or by number when quick or when the target lacks a column.
@@ -241,48 +279,22 @@ impl<'a> Verification<'a> {
             .await?;
         let mut content = Content { digests, ..Content::default() };
         for (subject, pairing) in self.pairings.iter().enumerate() {
-            let theirs = into_digests(source.remove(&subject), pairing);
-            let ours = into_digests(target.remove(&subject), pairing);
+            let theirs = into_digests(source.remove(&subject), &pairing.scope);
+            let ours = into_digests(target.remove(&subject), &pairing.scope);
             content.rows += theirs.total.rows;
             content.source_bytes += theirs.bytes;
             content.target_bytes += ours.bytes;
-            let mut table = self.table_content(pairing, &theirs, &ours);
+            let mut table = content::compare(&pairing.scope, digests, (&theirs, &ours));
             if !table.matches && digests && table.obstacle.is_none() {
                 self.name_rows(pairing, (&theirs, &ours), &mut table, notes).await?;
             }
             content.tables.push(table);
         }
-        content.tables.extend(self.absent.iter().map(|table| absent(table)));
+        content.tables.extend(self.absent.iter().map(|table| content::absent(&table.name, None)));
         content.tables.sort_by(|one, other| one.table.cmp(&other.table));
         content.matches = content.tables.iter().all(|table| table.matches);
         content.seconds = begun.elapsed().as_secs_f64();
         Ok(content)
-    }
-
-    fn table_content(
-        &self,
-        pairing: &Pairing<'_>,
-        theirs: &Digests,
-        ours: &Digests,
-    ) -> TableContent {
-        let scope = &pairing.scope;
-        let valued = !self.options.quick && scope.obstacle.is_none();
-        let sum = |digests: &Digests| Sum {
-            rows: digests.total.rows,
-            digest: valued.then(|| digests.total.hex()),
-        };
-        let differing = content::compare_bots(theirs, ours);
-        TableContent {
-            table: scope.table.plain(),
-            matches: theirs.total == ours.total && differing.is_empty() && scope.obstacle.is_none(),
-            columns: if valued { scope.columns.len() } else { 0 },
-            bots: scope.bot.as_ref().map(|_| theirs.bots.len()),
-            source: Some(sum(theirs)),
-            target: Some(sum(ours)),
-            obstacle: scope.obstacle.clone(),
-            bots_differing: differing.into_iter().map(|(_, bot)| bot).collect(),
-            rows_differing: None,
-        }
     }
 
     /// Finds the rows behind a difference. Rows that differ in generated columns alone are the target's own doing: a
@@ -366,23 +378,9 @@ fn asked<'a>(side: Side, pairing: &Pairing<'a>) -> Vec<&'a crate::inventory::Col
 }
 
 /// An answer to either reading as digests.
-fn into_digests(answer: Option<Answer>, pairing: &Pairing<'_>) -> Digests {
+fn into_digests(answer: Option<Answer>, scope: &Scope) -> Digests {
     let answer = answer.unwrap_or_default();
-    let mut digests = content::counted(&answer.rows, pairing.scope.bot.is_some());
+    let mut digests = content::counted(&answer.rows, scope.bot.is_some());
     digests += answer.digests;
     digests
-}
-
-fn absent(table: &Table) -> TableContent {
-    TableContent {
-        table: table.name.plain(),
-        matches: false,
-        columns: 0,
-        bots: None,
-        source: None,
-        target: None,
-        obstacle: Some("the target has no such table".into()),
-        bots_differing: Vec::new(),
-        rows_differing: None,
-    }
 }

@@ -1,4 +1,4 @@
-//! Reads both clusters at once: one queue of jobs per side, the largest first, and as many connections to each side
+//! Reads the clusters at once: one queue of jobs per side, the largest first, and as many connections to each side
 //! as the policy allows, every one on a thread of its own. Answers of one subject are merged where they are read, so
 //! memory grows with tables and bots, not with parts.
 
@@ -90,21 +90,21 @@ pub(super) struct Context<'a> {
     pub(super) jobs: usize,
 }
 
-/// Does all jobs of both sides and returns the source's and the target's answers.
+/// Does all jobs of the sides at once and returns the source's and the target's answers; those of a side that is not
+/// among them are empty.
 ///
 /// # Errors
 /// The first failure, after which nothing more is read; [`Error::Interrupted`] when cancelled.
-pub(super) async fn read_both(
+pub(super) async fn read(
     context: Context<'_>,
-    source: (&Place, Vec<Job>),
-    target: (&Place, Vec<Job>),
+    sides: Vec<(&Place, Vec<Job>)>,
 ) -> Result<(Answers, Answers)> {
     let stop = context.cancel.child_token();
     // Threads cannot be aborted; they end when this function does, however it does.
     let _stop_at_the_end = stop.clone().drop_guard();
-    let progress = Arc::new(Progress::new(source.1.iter().chain(&target.1)));
+    let progress = Arc::new(Progress::new(sides.iter().flat_map(|(_, jobs)| jobs)));
     let mut workers = JoinSet::new();
-    for (place, jobs) in [source, target] {
+    for (place, jobs) in sides {
         let connections = context.jobs.clamp(1, jobs.len().max(1));
         let queue = Arc::new(Queue::new(jobs));
         for _ in 0..connections.min(queue.jobs.len()) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reading::Place;
-use super::structure::{Catalog, Sequence};
+use super::structure::{Catalog, Definition, Sequence, What};
 use crate::copy::part::PreservedBots;
 use crate::error::{Result, Side};
 use crate::inspect::inspect;
@@ -33,13 +33,17 @@ impl View {
         let export = "SELECT pg_catalog.pg_export_snapshot()";
         let snapshot = session.query_one("export a snapshot", export, &[]).await?.get(0);
         let inventory = inspect(&session).await?;
-        let sequences = sequences(&session).await?;
+        let catalog = Catalog {
+            sequences: sequences(&session).await?,
+            definitions: definitions(&session).await?,
+            inventory,
+        };
         let preserved = match side {
             Side::Source => BTreeMap::new(),
             Side::Target => store::preserved_bots(&session).await?,
         };
         let place = Place { dsn: dsn.clone(), side, snapshot };
-        Ok(View { place, catalog: Catalog { inventory, sequences }, preserved, session })
+        Ok(View { place, catalog, preserved, session })
     }
 }
 
@@ -60,4 +64,26 @@ async fn sequences(session: &Session) -> Result<Vec<Sequence>> {
         }
     });
     Ok(sequences.collect())
+}
+
+async fn definitions(session: &Session) -> Result<Vec<Definition>> {
+    let sql = include_str!("definitions.sql");
+    let rows = session.query("read the definitions", sql, &[]).await?;
+    let definitions = rows.iter().map(|row| {
+        let schema: Option<String> = row.get(2);
+        Definition {
+            what: match row.get(0) {
+                "function" => What::Function,
+                "view" => What::View,
+                "trigger" => What::Trigger,
+                "rule" => What::Rule,
+                _ => What::Policy,
+            },
+            name: row.get(1),
+            relation: schema.map(|schema| QualifiedName::new(schema, row.get::<_, String>(3))),
+            fixed: row.get(4),
+            written: row.get(5),
+        }
+    });
+    Ok(definitions.collect())
 }

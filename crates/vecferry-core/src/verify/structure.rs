@@ -1,9 +1,10 @@
-//! Whether the target has what the source has: tables, columns, constraints, indexes, sequences, views, triggers,
-//! extensions. Pure: compares two [`Catalog`]s.
+//! Whether the target has what the source has: tables, columns, constraints, indexes, sequences, extensions, and the
+//! definitions of functions, views, triggers, rules and policies. Pure: compares two [`Catalog`]s.
 //!
 //! The target may hold more than was moved: further tables, indexes and newer extensions are notes. What is missing,
 //! defined otherwise or stricter than the source is a difference.
 
+mod definitions;
 mod table;
 
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use crate::inventory::{Inventory, Table};
 use crate::pg::QualifiedName;
 use crate::policy::Policy;
 
+pub use definitions::Definition;
+
 /// A database's inventory and where its sequences stand.
 #[derive(Debug, Clone)]
 pub struct Catalog {
@@ -21,6 +24,8 @@ pub struct Catalog {
     pub inventory: Inventory,
     /// Sequences with their positions.
     pub sequences: Vec<Sequence>,
+    /// Functions, views, triggers, rules and policies with their definitions.
+    pub definitions: Vec<Definition>,
 }
 
 /// A sequence.
@@ -53,7 +58,9 @@ pub enum What {
     Trigger,
     Sequence,
     View,
-    LargeObjects,
+    Function,
+    Rule,
+    Policy,
 }
 
 /// One thing that is not as on the source.
@@ -94,6 +101,9 @@ pub struct Compared {
     pub triggers: usize,
     pub sequences: usize,
     pub views: usize,
+    pub functions: usize,
+    pub rules: usize,
+    pub policies: usize,
 }
 
 impl Structure {
@@ -114,11 +124,12 @@ pub fn compare(source: &Catalog, target: &Catalog, policy: &Policy) -> Structure
     compare_sequences(&mut structure, source, target, policy);
     if policy.selects_everything() {
         compare_views(&mut structure, &source.inventory, &target.inventory);
-        compare_large_objects(&mut structure, &source.inventory, &target.inventory);
     } else {
-        let note = "only the selected tables were compared; views and large objects were not";
+        let note =
+            "only the selected tables were compared; views, functions and large objects were not";
         structure.notes.push(note.into());
     }
+    definitions::compare(&mut structure, source, target, policy);
     structure.matches = structure.differences.is_empty();
     structure
 }
@@ -234,15 +245,6 @@ fn compare_views(out: &mut Structure, source: &Inventory, target: &Inventory) {
             }
             Some(_) => {}
         }
-    }
-}
-
-fn compare_large_objects(out: &mut Structure, source: &Inventory, target: &Inventory) {
-    let (wanted, found) = (source.large_objects, target.large_objects);
-    if found < wanted {
-        out.differ(What::LargeObjects, "large objects", format!("{found}, on the source {wanted}"));
-    } else if found > wanted {
-        out.notes.push(format!("{found} large objects, on the source {wanted}"));
     }
 }
 

@@ -30,7 +30,7 @@ pub struct VectorColumn {
     pub column: String,
     /// Whether the target is no worse than the source.
     pub matches: bool,
-    /// The source's counts; `None` when the column holds no vectors there.
+    /// The source's counts; `None` when the column holds no vectors there, and against the record.
     pub source: Option<VectorCounts>,
     /// The target's counts.
     pub target: VectorCounts,

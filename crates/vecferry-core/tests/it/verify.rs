@@ -1,6 +1,9 @@
 //! What verify says about two databases that are the same, and about every way in which they are not.
 
+mod definitions;
+mod objects;
 mod recall;
+mod recorded;
 
 use std::sync::Mutex;
 
@@ -97,6 +100,7 @@ impl Both {
     }
 }
 
+/// The rows of one table.
 fn table<'a>(verdict: &'a Verdict, name: &str) -> &'a TableContent {
     verdict.content.tables.iter().find(|table| table.table == name).unwrap()
 }
@@ -116,7 +120,7 @@ fn row(key: &str, bot: &str, standing: Standing, columns: &[&str]) -> KeyDiffere
 }
 
 fn structure(verdict: &Verdict) -> Vec<String> {
-    let differences = verdict.structure.differences.iter();
+    let differences = verdict.structure.as_ref().unwrap().differences.iter();
     differences.map(|one| format!("{:?} {}: {}", one.what, one.name, one.difference)).collect()
 }
 
@@ -132,7 +136,7 @@ async fn equal_rows_in_another_order_match_and_the_verdict_says_what_it_rests_on
     assert_eq!((verdict.content.rows, verdict.vectors.vectors), (300, 300));
     assert!(verdict.content.source_bytes > 300 * 40);
     assert_eq!(verdict.content.source_bytes, verdict.content.target_bytes);
-    assert_eq!(verdict.structure.notes, ["extension vector: 0.6.2 became 0.8.5"]);
+    assert_eq!(verdict.structure.as_ref().unwrap().notes, ["extension vector: 0.6.2 became 0.8.5"]);
     let json = serde_json::to_value(&verdict).unwrap();
     assert_eq!((&json["version"], &json["matches"]), (&1.into(), &true.into()));
 }
@@ -148,7 +152,9 @@ async fn a_row_lost_a_row_added_a_bit_flipped_and_a_null_turned_empty_are_each_n
              UPDATE items SET source = '' WHERE id = 'id0010';",
         )
         .await;
-    assert!(!verdict.matches && !verdict.content.matches && verdict.structure.matches);
+    assert!(
+        !verdict.matches && !verdict.content.matches && verdict.structure.as_ref().unwrap().matches
+    );
     let expected = [
         row("id0004", "bot1", Standing::Missing, &[]),
         row("id0006", "bot0", Standing::Changed, &["embedding"]),
@@ -220,7 +226,14 @@ async fn differences_of_structure_are_found_and_the_rows_are_still_compared() {
         "Sequence public.counted: stands at 6, on the source at 7",
     ];
     assert_eq!(structure(&verdict), expected);
-    assert!(verdict.structure.notes.contains(&"table public.theirs is on the target only".into()));
+    assert!(
+        verdict
+            .structure
+            .as_ref()
+            .unwrap()
+            .notes
+            .contains(&"table public.theirs is on the target only".into())
+    );
     assert!(table(&verdict, "public.items").matches);
     assert!(!table(&verdict, "public.lost").matches);
     let narrow = table(&verdict, "public.narrow");
@@ -336,7 +349,7 @@ async fn generated_columns_are_compared_and_alone_are_only_a_note() {
     assert!(both.verify().await.matches);
     let verdict = both.after(&format!("DROP TABLE made; {}", make("a + 1"))).await;
     // The expression is a difference of structure; the rows it is computed from are the same.
-    assert!(!verdict.structure.matches && verdict.content.matches);
+    assert!(!verdict.structure.as_ref().unwrap().matches && verdict.content.matches);
     assert!(
         verdict.notes[0].contains("1 rows differ in generated columns only"),
         "{:?}",
@@ -361,7 +374,15 @@ async fn constraints_rewritten_by_a_restore_are_no_difference() {
     both.target.batch(&make(restored)).await.unwrap();
     let verdict = both.verify().await;
     assert!(verdict.matches, "{verdict:#?}");
-    assert!(verdict.structure.notes.iter().any(|note| note.contains("known is written")));
+    assert!(
+        verdict
+            .structure
+            .as_ref()
+            .unwrap()
+            .notes
+            .iter()
+            .any(|note| note.contains("known is written"))
+    );
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use vecferry_core::verify::content::{Content, Standing, TableContent};
 use vecferry_core::verify::keys::RowDifferences;
+use vecferry_core::verify::large_object::LargeObjects;
 use vecferry_core::verify::recall::{Found, Recall};
 use vecferry_core::verify::structure::{Difference, Structure};
 use vecferry_core::verify::vector::Vectors;
-use vecferry_core::verify::{Options, Verdict, verify};
+use vecferry_core::verify::{Against, Options, Verdict, verify, verify_recorded};
 
 use crate::cli::{Verify, Work};
 use crate::error::{Error, Exit};
@@ -20,15 +21,25 @@ const SHOWN: usize = 20;
 
 /// Runs the command.
 pub(crate) async fn run(args: &Verify, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let clusters = settings.clusters()?;
     let work = Work { jobs: args.jobs, ..Work::default() };
     let policy = settings.policy(&args.selection, &work);
     let options = options(args);
-    let interrupt = Interrupt::listen(ui)?;
-    let progress = Progress::of_result(ui);
-    let verdict = verify(&clusters, &policy, &options, &progress, &interrupt.token).await;
-    progress.finish();
-    let verdict = verdict?;
+    let verdict = if args.recorded {
+        let target = settings.target()?;
+        let interrupt = Interrupt::listen(ui)?;
+        let progress = Progress::of_result(ui);
+        let verdict =
+            verify_recorded(&target, &policy, &options, &progress, &interrupt.token).await;
+        progress.finish();
+        verdict?
+    } else {
+        let clusters = settings.clusters()?;
+        let interrupt = Interrupt::listen(ui)?;
+        let progress = Progress::of_result(ui);
+        let verdict = verify(&clusters, &policy, &options, &progress, &interrupt.token).await;
+        progress.finish();
+        verdict?
+    };
     if ui.json {
         ui.data_json(&verdict)?;
     } else {
@@ -50,15 +61,18 @@ fn options(args: &Verify) -> Options {
 
 fn render(verdict: &Verdict, ui: &Ui) -> String {
     let mut blocks = vec![overview(verdict, ui)];
-    blocks.extend(structure_differences(&verdict.structure));
-    blocks.extend(table_differences(&verdict.content));
-    blocks.extend(verdict.content.tables.iter().filter(|table| !table.matches).map(details));
+    blocks.extend(verdict.structure.as_ref().and_then(structure_differences));
+    blocks.extend(table_differences(&verdict.content, verdict.against));
+    let wrong = verdict.content.tables.iter().filter(|table| !table.matches);
+    blocks.extend(wrong.map(|table| details(table, verdict.against)));
+    blocks.extend(verdict.large_objects.as_ref().and_then(object_differences));
     blocks.extend(vector_differences(&verdict.vectors));
     if let Some(recall) = verdict.recall.as_ref().filter(|recall| ui.verbose > 0 || !recall.matches)
     {
         blocks.push(bots(recall));
     }
-    let notes = verdict.notes.iter().chain(&verdict.structure.notes);
+    let notes =
+        verdict.notes.iter().chain(verdict.structure.iter().flat_map(|structure| &structure.notes));
     let notes: Vec<String> = notes.map(|note| format!("note: {note}")).collect();
     if !notes.is_empty() {
         blocks.push(notes.join("\n"));
@@ -72,11 +86,20 @@ fn overview(verdict: &Verdict, ui: &Ui) -> String {
     let row = |name: &str, matches: bool, what: String, seconds: f64| {
         vec![name.to_owned(), answer(matches, ui), what, duration(seconds)]
     };
-    let Verdict { structure, content, vectors, recall, .. } = verdict;
-    let mut rows = vec![
-        row("structure", structure.matches, compared(structure), structure.seconds),
-        row("rows", content.matches, rows_compared(content), content.seconds),
-    ];
+    let Verdict { structure, content, large_objects, vectors, recall, .. } = verdict;
+    let mut rows = Vec::new();
+    if let Some(structure) = structure {
+        rows.push(row("structure", structure.matches, compared(structure), structure.seconds));
+    }
+    rows.push(row("rows", content.matches, rows_compared(content), content.seconds));
+    if let Some(objects) = large_objects.as_ref().filter(|one| one.objects + one.extra > 0) {
+        let amount = counted(objects.objects, "object");
+        let how = match objects.digests {
+            true => format!("{amount} by content, {}", size(objects.bytes)),
+            false => format!("{amount}, by number only"),
+        };
+        rows.push(row("large objects", objects.matches, how, objects.seconds));
+    }
     if !vectors.columns.is_empty() {
         let columns = counted(vectors.columns.len() as u64, "column");
         let what = format!("{} in {columns}", counted(vectors.vectors, "vector"));
@@ -107,10 +130,17 @@ fn compared(structure: &Structure) -> String {
         (compared.triggers, "trigger"),
         (compared.sequences, "sequence"),
         (compared.views, "view"),
+        (compared.functions, "function"),
+        (compared.rules, "rule"),
     ];
     let present = amounts.iter().filter(|(amount, _)| *amount > 0);
-    let words: Vec<String> =
+    let mut words: Vec<String> =
         present.map(|(amount, thing)| counted(*amount as u64, thing)).collect();
+    match compared.policies {
+        0 => {}
+        1 => words.push("1 policy".into()),
+        more => words.push(format!("{} policies", count(more as u64))),
+    }
     words.join(", ")
 }
 
@@ -160,7 +190,7 @@ fn structure_differences(structure: &Structure) -> Option<String> {
     (!rows.is_empty()).then(|| table(&["structure", "name", "on the target"], &[], rows) + &more)
 }
 
-fn table_differences(content: &Content) -> Option<String> {
+fn table_differences(content: &Content, against: Against) -> Option<String> {
     let wrong: Vec<&TableContent> = content.tables.iter().filter(|table| !table.matches).collect();
     let rows = |sum: &Option<vecferry_core::verify::content::Sum>| {
         sum.as_ref().map_or("–".into(), |sum| count(sum.rows))
@@ -179,12 +209,37 @@ fn table_differences(content: &Content) -> Option<String> {
         ]
     };
     let (rows, more) = first(&wrong, row);
-    let header = ["table", "source rows", "target rows", "missing", "extra", "changed"];
+    // Without the source there are no rows to tell apart.
+    let (header, rows) = match against {
+        Against::Source => {
+            let header = ["table", "source rows", "target rows", "missing", "extra", "changed"];
+            (header.to_vec(), rows)
+        }
+        Against::Record => (
+            vec!["table", "recorded rows", "target rows"],
+            rows.into_iter().map(|row| row.into_iter().take(3).collect()).collect(),
+        ),
+    };
     (!rows.is_empty()).then(|| table(&header, &[1, 2, 3, 4, 5], rows) + &more)
 }
 
+/// Which large objects are not as they should be.
+fn object_differences(objects: &LargeObjects) -> Option<String> {
+    let rows: Vec<Vec<String>> = objects
+        .first
+        .iter()
+        .map(|one| vec![one.oid.to_string(), standing(one.standing).to_owned()])
+        .collect();
+    let all = objects.missing + objects.extra + objects.changed;
+    let more = match all.saturating_sub(rows.len() as u64) {
+        0 => String::new(),
+        more => format!("\n… and {} more", count(more)),
+    };
+    (!rows.is_empty()).then(|| table(&["large object", "is"], &[], rows) + &more)
+}
+
 /// Which bots and which keys of a table differ.
-fn details(content: &TableContent) -> String {
+fn details(content: &TableContent, against: Against) -> String {
     let mut blocks = Vec::new();
     if let Some(obstacle) = &content.obstacle {
         blocks.push(format!("{}: values cannot be compared: {obstacle}", content.table));
@@ -195,7 +250,11 @@ fn details(content: &TableContent) -> String {
     });
     if !rows.is_empty() {
         let title = format!("bot of {}", content.table);
-        let header = [title.as_str(), "is", "source rows", "target rows"];
+        let theirs = match against {
+            Against::Source => "source rows",
+            Against::Record => "recorded rows",
+        };
+        let header = [title.as_str(), "is", theirs, "target rows"];
         blocks.push(table(&header, &[2, 3], rows) + &more);
     }
     if let Some(found) = &content.rows_differing {
@@ -277,11 +336,15 @@ fn bots(recall: &Recall) -> String {
 
 fn conclusion(verdict: &Verdict, ui: &Ui) -> String {
     let took = duration(verdict.seconds);
+    let what = match verdict.against {
+        Against::Source => "the source",
+        Against::Record => "the record of its migration",
+    };
     if !verdict.matches {
-        let answer = ui.coloured(Colour::Red, "the target differs from the source");
+        let answer = ui.coloured(Colour::Red, &format!("the target differs from {what}"));
         return format!("{answer} (found in {took})");
     }
-    let answer = ui.coloured(Colour::Green, "the target matches the source");
+    let answer = ui.coloured(Colour::Green, &format!("the target matches {what}"));
     let how = if verdict.quick { "quick, without digests and recall; " } else { "" };
     format!(
         "{answer} ({how}{took})\nnext: point the application at the target, then vecferry cleanup"

@@ -111,6 +111,30 @@ async fn a_difference_is_shown_with_its_bot_and_key_and_exits_1() {
 }
 
 #[tokio::test]
+async fn the_record_proves_the_target_when_the_source_is_gone() {
+    let (source, target) = databases("recorded").await;
+    let program = program(&source, &target);
+    program.run(&["migrate", "-q"]).expect(0);
+    // Nothing listens there, so that a look at the source would fail.
+    let gone = ["--source", "postgres://nobody@127.0.0.1:1/gone"];
+    let run = |more: &[&str]| program.run(&[&["verify", "--recorded"], more, &gone].concat());
+    let verified = run(&[]).expect(0).stdout;
+    assert!(verified.contains("matches the record of its migration"), "{verified}");
+    assert!(verified.contains("structure, sequences"), "{verified}");
+    program.run(&[&["verify"][..], &gone].concat()).expect(3);
+    target.batch("UPDATE items SET content = 'x' WHERE id LIKE '%0007'").await.unwrap();
+    let differs = run(&["--recall-bots", "0"]).expect(1).stdout;
+    for words in ["recorded rows", "bot7", "changed", "cannot be told without the source"] {
+        assert!(differs.contains(words), "{words} is not in\n{differs}");
+    }
+    let json = run(&["--json", "--quick"]).expect(0).json();
+    assert_eq!((&json["against"], &json["version"]), (&"record".into(), &1.into()));
+    program.run(&["cleanup", "--yes"]).expect(0);
+    let refused = run(&[]).expect(4).stderr;
+    assert!(refused.contains("no record") && refused.contains("hint:"), "{refused}");
+}
+
+#[tokio::test]
 async fn every_event_line_carries_version_and_time() {
     let (source, target) = databases("events").await;
     let ran = program(&source, &target).run(&["migrate", "--json"]).expect(0);

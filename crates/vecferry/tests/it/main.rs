@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod content;
+mod killed;
 mod life;
+mod migrating;
 mod mistakes;
 mod program;
 mod words;

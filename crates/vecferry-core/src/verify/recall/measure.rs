@@ -19,12 +19,12 @@ use crate::verify::snapshot::View;
 /// Names the one entry of a table without bots.
 const ALL_ROWS: &str = "all rows";
 
-/// Measures recall on both sides; `None`, with a note, when there is no knowledge base to search.
+/// Measures recall on both sides, or on the target alone; `None`, with a note, when there is no knowledge base to search.
 ///
 /// # Errors
 /// [`crate::Error::Postgres`] when a search fails.
 pub(in crate::verify) async fn measure(
-    source: &View,
+    source: Option<&View>,
     target: &View,
     policy: &Policy,
     options: &Options,
@@ -37,7 +37,7 @@ pub(in crate::verify) async fn measure(
         notes.push(format!("recall was not measured: the target has no vectors in {table}"));
         return Ok(None);
     };
-    let theirs = Search::new(source, knowledge);
+    let theirs = source.and_then(|source| Search::new(source, knowledge));
     ours.prepare().await?;
     if let Some(theirs) = &theirs {
         theirs.prepare().await?;

@@ -113,6 +113,18 @@ fn sequence(name: &str, last_value: Option<i64>) -> Sequence {
     }
 }
 
+fn definition(
+    what: What,
+    name: &str,
+    table: Option<&str>,
+    fixed: &str,
+    written: &str,
+) -> Definition {
+    let relation = table.map(|table| QualifiedName::new("s", table));
+    let (fixed, written) = (fixed.into(), written.into());
+    Definition { what, name: name.into(), relation, fixed, written }
+}
+
 fn catalog() -> Catalog {
     let extension =
         Extension { name: "vector".into(), version: "0.6.2".into(), schema: "public".into() };
@@ -128,6 +140,17 @@ fn catalog() -> Catalog {
             roles: vec![],
         },
         sequences: vec![sequence("q", Some(5))],
+        definitions: vec![
+            definition(
+                What::Function,
+                "s.f(integer)",
+                None,
+                "plpgsql BEGIN END",
+                "CREATE FUNCTION",
+            ),
+            definition(What::View, "s.w", None, "m id integer", "SELECT t.id FROM s.t"),
+            definition(What::Policy, "s.t: own", Some("t"), "for r to public", "USING (id > 0)"),
+        ],
     }
 }
 
@@ -166,6 +189,9 @@ fn equal_catalogs_match_and_everything_was_looked_at() {
         triggers: 1,
         sequences: 1,
         views: 1,
+        functions: 1,
+        rules: 0,
+        policies: 1,
     };
     assert_eq!(structure.compared, expected);
 }
@@ -221,7 +247,6 @@ fn every_kind_of_difference_is_named_with_both_sides() {
         (|t| t.sequences[0].last_value = None, "Sequence s.q: was never used, on the source at 5"),
         (|t| t.inventory.views.clear(), "View s.w: missing"),
         (|t| t.inventory.views[0].populated = false, "View s.w: not populated"),
-        (|t| t.inventory.large_objects = 1, "LargeObjects large objects: 1, on the source 2"),
         (
             |t| t.inventory.extensions[0].version = "0.6".into(),
             "Extension vector: version 0.6 is older than the source's 0.6.2",
@@ -244,7 +269,6 @@ fn what_a_newer_or_fuller_target_has_is_a_note() {
         |t| first(t).indexes[0].name = "renamed".into(),
         |t| first(t).indexes.push(index("more", "CREATE INDEX more ON s.t USING gin (v)", "gin")),
         |t| first(t).indexes[0] = ivfflat(10),
-        |t| t.inventory.large_objects = 3,
         |t| t.sequences[0].readable = false,
     ];
     for (at, change) in cases.iter().enumerate() {
@@ -284,7 +308,6 @@ fn what_the_policy_leaves_out_is_not_compared() {
         target.inventory.tables.clear();
         target.inventory.views.clear();
         target.sequences.clear();
-        target.inventory.large_objects = 0;
     });
     assert_eq!((differences.len(), notes.len()), (0, 1));
     let policy = Policy { include: vec![Pattern::new("t")], ..Policy::default() };
@@ -299,4 +322,41 @@ fn versions_are_ordered_by_their_numbers() {
         assert!(version_key(older) < version_key(newer), "{older} {newer}");
     }
     assert_eq!(version_key("1.08"), version_key("1.8"));
+}
+
+#[test]
+fn what_is_defined_otherwise_is_a_difference_and_what_a_version_may_write_otherwise_a_note() {
+    type Change = fn(&mut Catalog);
+    let cases: &[(Change, &str)] = &[
+        (|t| drop(t.definitions.remove(0)), "Function s.f(integer): missing"),
+        (
+            |t| t.definitions[0].fixed = "plpgsql BEGIN x END".into(),
+            "Function s.f(integer): plpgsql BEGIN x END, on the source plpgsql BEGIN END",
+        ),
+        (
+            |t| t.definitions[1].written = "SELECT 1 AS id".into(),
+            "View s.w: SELECT 1 AS id, on the source SELECT t.id FROM s.t",
+        ),
+        (|t| drop(t.definitions.remove(2)), "Policy s.t: own: missing"),
+        (
+            |t| t.definitions[2].name = "s.t: other".into(),
+            "Policy s.t: own: missing\nPolicy s.t: other: on the target only",
+        ),
+    ];
+    for (change, said) in cases {
+        assert_eq!(compared(change).0.join("\n"), *said);
+    }
+    for (change, notes) in [
+        ((|t| t.definitions[1].written = "SELECT t.id::int FROM s.t".into()) as Change, 0),
+        (|t| t.definitions[0].name = "s.g()".into(), 0),
+        (|t| t.definitions[1].written = "SELECT id FROM s.t".into(), 1),
+    ] {
+        let newer = |target: &mut Catalog| {
+            target.inventory.server.version_num = 180_004;
+            change(target);
+        };
+        let (differences, found) = compared(newer);
+        let lost = differences.iter().filter(|said| !said.starts_with("Function")).count();
+        assert_eq!((lost, found.len()), (0, notes), "{differences:?} {found:?}");
+    }
 }

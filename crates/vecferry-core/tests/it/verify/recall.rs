@@ -57,7 +57,7 @@ async fn an_index_built_on_the_empty_table_finds_less_than_one_built_after_the_r
         .await
         .unwrap();
     let verdict = both.verify().await;
-    assert!(verdict.structure.matches && verdict.content.matches, "{verdict:#?}");
+    assert!(verdict.structure.as_ref().unwrap().matches && verdict.content.matches, "{verdict:#?}");
     let (source, target) = (recall(&verdict).source.unwrap(), recall(&verdict).target.unwrap());
     assert_eq!((source.queries, target.queries), (8, 8));
     assert_eq!((source.application, source.index), (1.0, Some(1.0)));
