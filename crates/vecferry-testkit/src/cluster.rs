@@ -204,6 +204,17 @@ impl Cluster {
         self.start_again()
     }
 
+    /// No session that begins from now on can make a file larger than this: it meets the limit as it would meet a
+    /// full disk. `None` lifts it. Log and WAL are files too, so 16 MiB (a WAL segment) is the least.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let pid = self.pid().unwrap_or_default().to_string();
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let mut prlimit = Command::new("prlimit");
+        // The soft limit only, which its own account may raise again.
+        prlimit.args(["--pid", &pid, &format!("--fsize={limit}:")]);
+        run(account::unprivileged(&mut prlimit), "prlimit").map(drop)
+    }
+
     fn owned(&self, action: &'static str) -> Result<&Mutex<Owned>> {
         self.owned.as_ref().ok_or(Error::Shared { action })
     }

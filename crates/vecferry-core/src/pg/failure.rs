@@ -76,6 +76,11 @@ impl Failure {
     pub fn hint(&self, side: Side) -> Option<String> {
         let option = format!("--{side}");
         match self {
+            Failure::Server { message, .. } if message.contains("row-level security policy") => {
+                Some(format!(
+                    "rows are hidden from the role of --{side}; use the tables' owner, or ALTER ROLE … BYPASSRLS"
+                ))
+            }
             Failure::Server { sqlstate, hint, .. } => {
                 hint_for(sqlstate, side).or_else(|| hint.clone())
             }

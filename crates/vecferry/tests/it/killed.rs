@@ -245,6 +245,7 @@ async fn status_from_elsewhere_tells_a_run_from_its_remains() {
     let mut migration = Migration::new(Kind::Empty).await;
     let elsewhere = program(source().await.url(), migration.target.url());
     migration.program = program(&proxy.url(source().await.url()), migration.target.url());
+    proxy.slow(200_000);
     let mut run = migration.start(&["--jobs", "1"]);
     run.until(|event| is(event, "part_finished", ""));
     // The source falls silent, so that the run stands still while it is looked at.

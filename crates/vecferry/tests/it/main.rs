@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod bad_input;
 mod content;
+mod disturbed;
 mod killed;
 mod life;
 mod migrating;

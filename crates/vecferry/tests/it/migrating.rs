@@ -11,8 +11,8 @@ use vecferry_testkit::{Database, FaultProxy, Version};
 use crate::program::Program;
 
 /// Parts so small that every table of a few hundred rows has several.
-pub(crate) const MIGRATE: [&str; 6] =
-    ["migrate", "--json", "--yes", "--no-estimate", "--part-size", "64KiB"];
+pub(crate) const MIGRATE: [&str; 7] =
+    ["migrate", "--json", "--yes", "--no-check", "--no-estimate", "--part-size", "64KiB"];
 
 /// The program between two clusters, with the newest pg_dump.
 pub(crate) fn program(source: &str, target: &str) -> Program {
