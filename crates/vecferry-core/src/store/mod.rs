@@ -51,7 +51,7 @@ pub(crate) struct Relation {
 /// Creates the schema and its tables where they are missing.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the role may not create schemas.
+/// [`crate::Error::Postgres`] when the role may not create schemas.
 pub(crate) async fn prepare(session: &Session) -> Result<()> {
     session.batch("create the schema vecferry for the record", include_str!("schema.sql")).await
 }
@@ -59,7 +59,7 @@ pub(crate) async fn prepare(session: &Session) -> Result<()> {
 /// Whether the target has a record at all.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target cannot be read.
+/// [`crate::Error::Postgres`] when the target cannot be read.
 pub(crate) async fn exists(session: &Session) -> Result<bool> {
     let sql = "SELECT to_regclass('vecferry.migration') IS NOT NULL";
     Ok(session.query_one("look for the record", sql, &[]).await?.get(0))
@@ -69,7 +69,7 @@ pub(crate) async fn exists(session: &Session) -> Result<bool> {
 /// the schema.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn insert(
     session: &Session,
     id: &str,
@@ -87,7 +87,7 @@ pub(crate) async fn insert(
 /// Inserts a table and its parts, unfinished.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn insert_relation(
     session: &Session,
     id: &str,
@@ -136,7 +136,7 @@ async fn insert_parts(session: &Session, id: &str, oid: i64, parts: &[Part]) -> 
 /// Inserts the indexes to build, unfinished.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn insert_indexes(session: &Session, id: &str, plans: &[IndexPlan]) -> Result<()> {
     let sql = "INSERT INTO vecferry.index_build (migration, ordinal, relation, name, origin, plan) \
                VALUES ($1, $2, $3, $4, $5, $6)";
@@ -158,7 +158,7 @@ pub(crate) async fn insert_indexes(session: &Session, id: &str, plans: &[IndexPl
 /// Records the dump of the schema.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn insert_archive(
     session: &Session,
     id: &str,
@@ -173,7 +173,7 @@ pub(crate) async fn insert_archive(
 /// Removes the dump of the schema from the record.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn forget_archive(session: &Session, id: &str) -> Result<()> {
     let sql = "DELETE FROM vecferry.archive WHERE migration = $1";
     session.execute("forget the schema's dump", sql, &[&id]).await?;
@@ -183,7 +183,7 @@ pub(crate) async fn forget_archive(session: &Session, id: &str) -> Result<()> {
 /// Reads the dump of the schema back.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn archive(session: &Session, id: &str) -> Result<(Vec<u8>, Objects)> {
     let sql = "SELECT dump, objects FROM vecferry.archive WHERE migration = $1";
     let row = session.query_one("read the schema's dump", sql, &[&id]).await?;
@@ -194,7 +194,7 @@ pub(crate) async fn archive(session: &Session, id: &str) -> Result<(Vec<u8>, Obj
 /// Records what the schema step created, in order.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn insert_created(
     session: &Session,
     id: &str,
@@ -211,7 +211,7 @@ pub(crate) async fn insert_created(
 /// Moves the migration to `phase` and adds the seconds that the phase before took in this run.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn enter(
     session: &Session,
     id: &str,
@@ -234,7 +234,7 @@ pub(crate) async fn enter(
 /// Adds seconds that a phase took in a run that did not finish it, and why.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn note_interruption(
     session: &Session,
     id: &str,
@@ -298,7 +298,7 @@ pub(crate) fn part_finished_sql(
 /// Marks all parts of a table as open again; run in the transaction that removes its rows.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn reopen_relation(
     session: &Session,
     id: &str,
@@ -317,7 +317,7 @@ pub(crate) async fn reopen_relation(
 /// Records an index as built; run in the transaction that builds it.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn index_finished(
     session: &Session,
     id: &str,
@@ -334,7 +334,7 @@ pub(crate) async fn index_finished(
 /// Forgets a migration; its rows on the target are the caller's business.
 ///
 /// # Errors
-/// [`Error::Postgres`] when the target fails.
+/// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn forget(session: &Session, id: &str) -> Result<()> {
     session
         .execute("forget the migration", "DELETE FROM vecferry.migration WHERE id = $1", &[&id])
