@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(core("verify.rs", "// println! is not for us"), 0);
         assert_eq!(core("verify.rs", "use tokio::sync::mpsc;"), 0);
         assert_eq!(core("copy/part.rs", "use tokio::sync::mpsc;"), 1);
-        assert_eq!(core("plan.rs", "use tokio_postgres::Client;"), 1);
+        assert_eq!(core("plan/mod.rs", "use tokio_postgres::Client;"), 1);
     }
 
     #[test]

@@ -127,8 +127,9 @@ async fn undo_unfinished(session: &Session) -> Result<()> {
         session.batch(&doing, &empty_statement(&table.relation)).await?;
     }
     rebuild_dropped(session, &IndexRecord::all(session, &record.id).await?).await?;
-    let sql =
-        "SELECT kind, identity FROM vecferry.created WHERE migration = $1 ORDER BY ordinal DESC";
+    // Tables before the rest: the sequence of an identity column goes with its table and cannot go alone.
+    let sql = "SELECT kind, identity FROM vecferry.created WHERE migration = $1 \
+               ORDER BY kind <> 'table', ordinal DESC";
     for row in session.query("read what was created", sql, &[&record.id]).await? {
         let (kind, identity): (String, String) = (row.get(0), row.get(1));
         if let Some(statement) = drop_statement(&kind, &identity) {

@@ -20,14 +20,15 @@ use tokio_util::sync::CancellationToken;
 use crate::copy::{copy_rows, resume};
 use crate::error::{Class, Error, Result, Side};
 use crate::index::build::build_indexes;
-use crate::inspect::inspect_server;
+use crate::inspect::{inspect, inspect_server};
+use crate::inventory::Table;
 use crate::pg::{QualifiedName, Session, with_holders};
 use crate::phase::Phase;
 use crate::policy::{Clusters, Policy};
 use crate::report::{Event, Reporter, Summary, TableSummary};
 use crate::schema::{self, Begun};
 use crate::sequences::{copy_large_objects, set_sequences};
-use crate::source::SourceSnapshot;
+use crate::source::{SourceIdentity, SourceSnapshot};
 use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
 
 /// How a run of `migrate` begins.
@@ -114,6 +115,10 @@ async fn run_once(
         true => MigrationRecord::newest(&control).await?,
         false => None,
     };
+    let record = match record {
+        Some(record) if !concerns(&control, &record, clusters, policy).await? => None,
+        record => record,
+    };
     let may_silence = inspect_server(&control).await?.can_set_replication_role;
     let run = Run {
         clusters,
@@ -159,6 +164,27 @@ async fn refuse_read_only(control: &Session) -> Result<()> {
     Err(Error::Refused { side: Side::Target, what: what.into(), hint: Some(hint.into()) })
 }
 
+/// Whether the record is of this migration. An unfinished one always is: nothing else may begin before it ends. A
+/// finished one is when it came from this source and moved every table that is selected now.
+async fn concerns(
+    control: &Session,
+    record: &MigrationRecord,
+    clusters: &Clusters,
+    policy: &Policy,
+) -> Result<bool> {
+    if record.phase != Phase::Done {
+        return Ok(true);
+    }
+    let session = Session::open(&clusters.source, Side::Source, "look").await?;
+    let inventory = inspect(&session).await?;
+    let identity = SourceIdentity::new(&clusters.source, &inventory);
+    let moved = RelationRecord::all(control, &record.id).await?;
+    let known = |table: &Table| moved.iter().any(|record| record.relation.name == table.name);
+    let mut selected =
+        inventory.tables.iter().filter(|table| table.holds_rows() && policy.selects(table));
+    Ok(identity.conflict_with(&record.source).is_none() && selected.all(known))
+}
+
 /// Where a run stopped, after how many seconds in that phase, and why.
 type Stopped = (Phase, f64, Error);
 
@@ -194,7 +220,7 @@ impl Run<'_> {
         attempts.reached = true;
         if phase == Phase::Done {
             let text =
-                "this migration is complete; nothing to do (--restart copies everything again)"
+                "this migration is complete; nothing to do (--restart begins again; rows that are there then need --existing replace)"
                     .to_owned();
             self.reporter.event(&Event::Notice { text });
         }

@@ -3,9 +3,13 @@
 //! Sequences are not transactional: read after the snapshot they are at or past every value that its rows hold.
 //! Setting them again is harmless, so they have no record of their own. Each large object commits with its record.
 
-use crate::error::{Error, Result};
+use std::collections::HashMap;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::{Error, Result, Side};
 use crate::migration::Run;
-use crate::pg::QualifiedName;
+use crate::pg::{QualifiedName, Session};
 use crate::source::SourceSnapshot;
 
 /// Bytes of a large object that are in memory at once; a multiple of its 2048-byte pages.
@@ -54,61 +58,68 @@ fn further(here: (i64, bool), there: (i64, bool), down: bool) -> bool {
     here.1 && (here.0 > there.0) != down
 }
 
-async fn position(session: &crate::pg::Session, name: &QualifiedName) -> Result<(i64, bool)> {
+async fn position(session: &Session, name: &QualifiedName) -> Result<(i64, bool)> {
     let sql = format!("SELECT last_value, is_called FROM {name}");
     let row = session.query_one(&format!("read sequence {}", name.plain()), &sql, &[]).await?;
     Ok((row.get(0), row.get(1)))
 }
 
-/// Copies every large object that is not recorded yet, under its own OID.
+/// Copies every large object under its own OID. One that an earlier run copied is read again on the source, as it may
+/// have been written since, and copied again if it was; one that the target had before is left alone when it is equal.
 ///
 /// # Errors
-/// [`Error::Postgres`] with the side that failed, for example when the OID is taken on the target.
+/// [`Error::Postgres`] with the side that failed, [`Error::Refused`] when an OID is taken by another object.
 pub(crate) async fn copy_large_objects(run: &Run<'_>, source: &SourceSnapshot) -> Result<()> {
-    if source.inventory.large_objects == 0 {
-        return Ok(());
-    }
-    let sql = "SELECT oid FROM vecferry.large_object WHERE migration = $1";
+    let sql = "SELECT oid, digest FROM vecferry.large_object WHERE migration = $1";
     let rows = run.control.query("read the record's large objects", sql, &[&run.id]).await?;
-    let finished: std::collections::HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let mut recorded: HashMap<u32, String> =
+        rows.iter().map(|row| (oid_of(row.get(0)), row.get(1))).collect();
     let sql = "SELECT oid FROM pg_largeobject_metadata ORDER BY oid";
     for row in source.session().query("list the large objects", sql, &[]).await? {
         if run.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
         let oid: u32 = row.get(0);
-        if !finished.contains(&i64::from(oid)) {
-            copy_large_object(run, source, oid).await?;
+        match recorded.remove(&oid) {
+            Some(digest) if digest == digest_of(source.session(), oid).await? => {}
+            Some(_) => {
+                remove(run, oid).await?;
+                copy_large_object(run, source, oid).await?;
+            }
+            None => copy_or_recognise(run, source, oid).await?,
         }
     }
+    // What is left was removed on the source since an earlier run copied it.
+    for oid in recorded.into_keys() {
+        remove(run, oid).await?;
+    }
     Ok(())
+}
+
+async fn copy_or_recognise(run: &Run<'_>, source: &SourceSnapshot, oid: u32) -> Result<()> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata WHERE oid = $1)";
+    if !run.control.query_one("look for a large object", sql, &[&oid]).await?.get::<_, bool>(0) {
+        return copy_large_object(run, source, oid).await;
+    }
+    if digest_of(&run.control, oid).await? == digest_of(source.session(), oid).await? {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        side: Side::Target,
+        what: format!("the target has another large object under number {oid}"),
+        hint: Some(format!("remove it there with SELECT lo_unlink({oid}) if nothing needs it")),
+    })
 }
 
 async fn copy_large_object(run: &Run<'_>, source: &SourceSnapshot, oid: u32) -> Result<()> {
     let doing = format!("copy large object {oid}");
     let session = &run.control;
     session.batch(&doing, "BEGIN").await?;
-    session.query_one(&doing, "SELECT lo_create($1)", &[&oid]).await.map_err(|error| {
-        if error.sqlstate() == Some("23505") {
-            error.with_hint(
-                "the target has a large object under that number; remove it with lo_unlink",
-            )
-        } else {
-            error
-        }
-    })?;
-    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    session.query_one(&doing, "SELECT lo_create($1)", &[&oid]).await?;
+    let mut hasher = Xxh3::new();
     let mut offset: i64 = 0;
-    loop {
-        let row = source
-            .session()
-            .query_one(&doing, "SELECT lo_get($1, $2, $3)", &[&oid, &offset, &PIECE])
-            .await?;
-        let piece: &[u8] = row.get(0);
-        if piece.is_empty() {
-            break;
-        }
-        hasher.update(piece);
+    while let Some(piece) = piece(source.session(), oid, offset).await? {
+        hasher.update(&piece);
         session.query_one(&doing, "SELECT lo_put($1, $2, $3)", &[&oid, &offset, &piece]).await?;
         offset += i64::try_from(piece.len()).unwrap_or(i64::MAX);
     }
@@ -117,6 +128,39 @@ async fn copy_large_object(run: &Run<'_>, source: &SourceSnapshot, oid: u32) -> 
         "INSERT INTO vecferry.large_object (migration, oid, bytes, digest) VALUES ($1, $2, $3, $4)";
     session.execute(&doing, sql, &[&run.id, &i64::from(oid), &offset, &digest]).await?;
     session.batch(&doing, "COMMIT").await
+}
+
+/// Removes an object that an earlier run copied, with its record.
+async fn remove(run: &Run<'_>, oid: u32) -> Result<()> {
+    let doing = format!("remove large object {oid}");
+    run.control.batch(&doing, "BEGIN").await?;
+    run.control.query_one(&doing, "SELECT lo_unlink($1)", &[&oid]).await?;
+    let sql = "DELETE FROM vecferry.large_object WHERE migration = $1 AND oid = $2";
+    run.control.execute(&doing, sql, &[&run.id, &i64::from(oid)]).await?;
+    run.control.batch(&doing, "COMMIT").await
+}
+
+async fn digest_of(session: &Session, oid: u32) -> Result<String> {
+    let mut hasher = Xxh3::new();
+    let mut offset: i64 = 0;
+    while let Some(piece) = piece(session, oid, offset).await? {
+        hasher.update(&piece);
+        offset += i64::try_from(piece.len()).unwrap_or(i64::MAX);
+    }
+    Ok(format!("{:032x}", hasher.digest128()))
+}
+
+/// The bytes from `offset` on, at most [`PIECE`]; `None` at the end.
+async fn piece(session: &Session, oid: u32, offset: i64) -> Result<Option<Vec<u8>>> {
+    let doing = format!("read large object {oid}");
+    let sql = "SELECT lo_get($1, $2, $3)";
+    let piece: Vec<u8> = session.query_one(&doing, sql, &[&oid, &offset, &PIECE]).await?.get(0);
+    Ok((!piece.is_empty()).then_some(piece))
+}
+
+/// OIDs are recorded as bigint because PostgreSQL has no unsigned integers.
+fn oid_of(recorded: i64) -> u32 {
+    u32::try_from(recorded).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub(crate) struct SourceIdentity {
 }
 
 impl SourceIdentity {
-    fn new(dsn: &Dsn, inventory: &Inventory) -> Self {
+    /// The identity of the source at `dsn`, whose inventory was read.
+    pub(crate) fn new(dsn: &Dsn, inventory: &Inventory) -> Self {
         let server = &inventory.server;
         SourceIdentity {
             address: format!("{}/{}", dsn.address(), dsn.database),

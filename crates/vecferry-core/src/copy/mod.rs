@@ -120,12 +120,13 @@ struct Progress<'a> {
 
 impl Progress<'_> {
     fn tell(&self, totals: &Totals, before: &Totals) {
+        let bytes = before.bytes + self.passed.bytes.load(Ordering::Relaxed);
         self.run.reporter.event(&Event::Copying {
             rows: before.rows + self.passed.rows.load(Ordering::Relaxed),
-            bytes: before.bytes + self.passed.bytes.load(Ordering::Relaxed),
+            bytes,
             parts: totals.parts,
             parts_total: totals.parts_total,
-            bytes_expected: totals.bytes_expected(),
+            bytes_expected: totals.bytes_expected().max(bytes),
         });
     }
 }

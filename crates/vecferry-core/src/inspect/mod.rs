@@ -52,7 +52,7 @@ pub async fn inspect_server(session: &Session) -> Result<Server> {
         server.timeline =
             row.get::<_, Option<i32>>(1).and_then(|timeline| u32::try_from(timeline).ok());
     }
-    if may_execute(session, &["pg_read_file(text,boolean)"]).await? && !server.aurora {
+    if !server.aurora && may_read_files(session).await? {
         server.available_memory = read_available_memory(session).await?;
     }
     if server.version_num >= 150_000 && !server.superuser {
@@ -69,6 +69,13 @@ async fn may_execute(session: &Session, functions: &[&str]) -> Result<bool> {
     let functions: Vec<String> =
         functions.iter().map(|name| format!("pg_catalog.{name}")).collect();
     Ok(session.query_one("read privileges", sql, &[&functions]).await?.get(0))
+}
+
+/// A path outside the data directory needs the function and membership in a role.
+async fn may_read_files(session: &Session) -> Result<bool> {
+    let member = "SELECT pg_has_role('pg_read_server_files', 'USAGE')";
+    Ok(may_execute(session, &["pg_read_file(text,boolean)"]).await?
+        && session.query_one("read privileges", member, &[]).await?.get(0))
 }
 
 /// `MemAvailable` of the server's own kernel, in bytes (proc(5)); `None` off Linux.

@@ -16,6 +16,13 @@ role_oid AS (
   UNION SELECT a.grantee FROM relation, aclexplode(relacl) a
   UNION SELECT nspowner FROM user_schema WHERE nspname <> 'public'
   UNION SELECT a.grantee FROM user_schema, aclexplode(nspacl) a
+  UNION SELECT p.proowner FROM pg_proc p JOIN user_schema s ON s.oid = p.pronamespace
+    WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
+  UNION SELECT a.grantee FROM pg_proc p JOIN user_schema s ON s.oid = p.pronamespace, aclexplode(p.proacl) a
+    WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
+  UNION SELECT t.typowner FROM pg_type t JOIN user_schema s ON s.oid = t.typnamespace
+    WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid AND e.deptype = 'e')
+  UNION SELECT a.grantee FROM pg_attribute c JOIN relation r ON r.oid = c.attrelid, aclexplode(c.attacl) a
 )
 SELECT json_build_object(
   'extensions', (SELECT COALESCE(json_agg(json_build_object('name', x.extname, 'version', x.extversion, 'schema', n.nspname)

@@ -22,6 +22,17 @@ pub(super) struct Archive {
     programs: Programs,
 }
 
+/// What to dump, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dump<'a> {
+    /// Name of the exported snapshot.
+    pub(super) snapshot: &'a str,
+    /// Tables to leave out, as quoted names.
+    pub(super) excluded: &'a [String],
+    /// How long pg_dump may wait for a table's lock.
+    pub(super) lock_timeout: Duration,
+}
+
 /// The two halves of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
@@ -41,16 +52,11 @@ impl Section {
 }
 
 impl Archive {
-    /// Dumps the schema under an exported snapshot.
+    /// Dumps the schema under an exported snapshot, without the `excluded` tables (quoted names).
     ///
     /// # Errors
     /// [`Error::Program`] with pg_dump's last words.
-    pub(super) async fn dump(
-        programs: Programs,
-        source: &Dsn,
-        snapshot: &str,
-        lock_timeout: Duration,
-    ) -> Result<Archive> {
+    pub(super) async fn dump(programs: Programs, source: &Dsn, dump: Dump<'_>) -> Result<Archive> {
         let archive = Archive { directory: temporary_directory()?, programs };
         let mut command = command(&archive.programs.pg_dump.path);
         command
@@ -61,8 +67,10 @@ impl Archive {
                 "--no-tablespaces",
                 "--exclude-schema=vecferry",
             ])
-            .arg(format!("--snapshot={snapshot}"))
-            .arg(format!("--lock-wait-timeout={}", lock_timeout.as_millis()))
+            // Quoted names are taken literally. pg_dump locks what it dumps, which an excluded table may not allow.
+            .args(dump.excluded.iter().map(|name| format!("--exclude-table={name}")))
+            .arg(format!("--snapshot={}", dump.snapshot))
+            .arg(format!("--lock-wait-timeout={}", dump.lock_timeout.as_millis()))
             .arg(format!("--file={}", archive.path().display()))
             .envs(source.libpq_environment());
         run(command, "pg_dump").await?;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
 use crate::index::{IndexPlan, plan_indexes, plan_prepared};
-use crate::inspect::inspect;
+use crate::inspect::{inspect, inspect_server};
 use crate::inventory::{Extension, Inventory, Table};
 use crate::migration::Run;
 use crate::pg::programs::Programs;
@@ -28,7 +28,7 @@ use crate::phase::Phase;
 use crate::report::Event;
 use crate::source::SourceSnapshot;
 use crate::store;
-use dump::{Archive, Section};
+use dump::{Archive, Dump, Section};
 use toc::{Entry, Exclusions};
 
 pub(crate) use prepared::{differences, shape};
@@ -43,8 +43,16 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     refuse_unfit(run, source, &target)?;
     let relations = existing::plan_relations(run, source, &target).await?;
     let programs = Programs::find(run.policy.pg_bin_dir.as_deref()).await?;
-    let wait = run.policy.lock_timeout;
-    let archive = Archive::dump(programs, &run.clusters.source, &source.name, wait).await?;
+    let excluded: Vec<String> = source
+        .inventory
+        .tables
+        .iter()
+        .filter(|table| !run.policy.selects(table))
+        .map(|table| table.name.to_string())
+        .collect();
+    let dump =
+        Dump { snapshot: &source.name, excluded: &excluded, lock_timeout: run.policy.lock_timeout };
+    let archive = Archive::dump(programs, &run.clusters.source, dump).await?;
     let objects = identify(run, source, &archive.entries().await?).await?;
     let entries = entries_to_restore(&archive, &objects, &[]).await?;
     let with_roles = may_carry_roles(run, source).await?;
@@ -115,6 +123,7 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
     let (dump, recorded) = store::archive(&run.control, &run.id).await?;
     let archive = Archive::restore(programs, &dump).await?;
     let entries = entries_to_restore(&archive, &recorded.objects, built).await?;
+    let entries = without_event_triggers(run, entries).await?;
     let script = archive.script(Section::PostData, &entries, recorded.with_roles).await?;
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
@@ -132,6 +141,19 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
     )
     .await?;
     session.batch("commit the constraints", "COMMIT").await
+}
+
+/// Only superusers may create event triggers: for others they are left out, and named.
+async fn without_event_triggers(run: &Run<'_>, mut entries: Vec<Entry>) -> Result<Vec<Entry>> {
+    if inspect_server(&run.control).await?.superuser {
+        return Ok(entries);
+    }
+    for entry in entries.extract_if(.., |entry| entry.kind == "EVENT TRIGGER") {
+        let name = entry.subject.trim_start_matches("- ");
+        let text = format!("event trigger {name} is left out: only a superuser may create it");
+        run.reporter.event(&Event::Notice { text });
+    }
+    Ok(entries)
 }
 
 /// OIDs of the catalogs themselves are the same everywhere.
@@ -209,13 +231,17 @@ async fn unselected(run: &Run<'_>, source: &SourceSnapshot) -> Result<HashSet<(u
     if run.policy.selects_everything() {
         return Ok(HashSet::new());
     }
-    let tables = source.inventory.tables.iter();
-    let oids: Vec<u32> =
-        tables.filter(|table| !run.policy.selects(table)).map(|table| table.oid).collect();
-    let rows = source
-        .session()
-        .query("list what is not moved", include_str!("unselected.sql"), &[&oids])
-        .await?;
+    let tables: Vec<&Table> =
+        source.inventory.tables.iter().filter(|table| !run.policy.selects(table)).collect();
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let names: Vec<String> = tables.iter().map(|table| table.name.to_string()).collect();
+    let sql = "SELECT n FROM unnest($1::text[]) WITH ORDINALITY x(name, n) WHERE to_regclass(name) IS NULL";
+    let rows = run.control.query("look for tables that are not moved", sql, &[&names]).await?;
+    let position = |row: &tokio_postgres::Row| usize::try_from(row.get::<_, i64>(0) - 1).ok();
+    let absent: Vec<u32> =
+        rows.iter().filter_map(position).filter_map(|at| oids.get(at).copied()).collect();
+    let sql = include_str!("unselected.sql");
+    let rows = source.session().query("list what is not moved", sql, &[&oids, &absent]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

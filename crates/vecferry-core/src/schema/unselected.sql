@@ -1,9 +1,9 @@
 -- Objects that belong to tables which are not moved ($1: their OIDs), when only some tables are: everything that
--- hangs on them, foreign keys that point at them, and all views.
+-- hangs on them, foreign keys that point at one that is not on the target either ($2), and all views.
 SELECT 'pg_class'::regclass::oid, oid FROM pg_class WHERE oid = ANY ($1::oid[]) OR (relkind IN ('v', 'm') AND oid >= 16384)
 UNION ALL SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid = ANY ($1::oid[])
 UNION ALL SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = ANY ($1::oid[])
-UNION ALL SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid = ANY ($1::oid[]) OR confrelid = ANY ($1::oid[])
+UNION ALL SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid = ANY ($1::oid[]) OR confrelid = ANY ($2::oid[])
 UNION ALL SELECT 'pg_trigger'::regclass, oid FROM pg_trigger WHERE tgrelid = ANY ($1::oid[])
 UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
   WHERE r.ev_class = ANY ($1::oid[]) OR c.relkind IN ('v', 'm')

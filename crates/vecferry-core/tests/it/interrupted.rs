@@ -6,15 +6,15 @@ use tokio_util::sync::CancellationToken;
 use vecferry_core::cleanup::{cleanup, leftovers};
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::phase::Phase;
-use vecferry_core::policy::{Clusters, Policy};
+use vecferry_core::policy::{Clusters, Pattern, Policy};
 use vecferry_core::report::{Event, Reporter};
 use vecferry_core::status::status;
 use vecferry_core::{Error, Side};
 use vecferry_testkit::{Cluster, Database, FaultProxy, Options, Version, pair};
 
 use crate::fixture::{
-    APP_SETUP, Recorder, assert_same_content, assert_same_schema, clusters, count, items, policy,
-    run,
+    APP_SETUP, Recorder, assert_same_content, assert_same_schema, clusters, copy, count, items,
+    policy, run,
 };
 
 /// Cancels the run at the first event that fits.
@@ -218,7 +218,7 @@ async fn a_second_migration_on_the_same_target_is_refused_while_one_runs() {
 async fn cleanup_puts_a_prepared_target_back_to_what_it_was() {
     let pair = pair().await;
     let source = items(&pair.source, "undo", 4000).await;
-    source.psql("CREATE SCHEMA s; CREATE TYPE s.mood AS ENUM ('a'); CREATE TABLE s.made (id serial, m s.mood); CREATE VIEW v AS SELECT 1 AS one; CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'").unwrap();
+    source.psql("CREATE SCHEMA s; CREATE TYPE s.mood AS ENUM ('a'); CREATE TABLE s.made (id serial, n int GENERATED ALWAYS AS IDENTITY, m s.mood); CREATE VIEW v AS SELECT 1 AS one; CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'").unwrap();
     let target = Database::with_vector(&pair.target, "undo").await.unwrap();
     target.batch(APP_SETUP).await.unwrap();
     let before = crate::fixture::schema(&target);
@@ -271,4 +271,36 @@ async fn a_finished_migration_run_again_does_nothing() {
     let recorder = Recorder::default();
     let summary = run(&clusters, &policy(), &recorder).await.unwrap();
     assert_eq!((summary.rows, recorder.parts_finished()), (100, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_objects_written_in_between_are_copied_again() {
+    let pair = pair().await;
+    let source = Database::create(&pair.source, "objects").await.unwrap();
+    source.psql("SELECT lo_from_bytea(n, 'first') FROM generate_series(9001, 9003) n").unwrap();
+    let target = Database::create(&pair.target, "objects").await.unwrap();
+    let clusters = clusters(&source, &target);
+    let at_indexes =
+        |event: &Event| matches!(event, Event::PhaseFinished { phase: Phase::Sequences, .. });
+    stop_at(&clusters, &policy(), at_indexes).await;
+    // As a kill in the middle of the phase would leave it.
+    target.batch("UPDATE vecferry.migration SET phase = 'sequences'").await.unwrap();
+    source
+        .psql("SELECT lo_put(9001, 0, 'other'), lo_unlink(9003), lo_from_bytea(9004, 'new')")
+        .unwrap();
+    run(&clusters, &policy(), &Recorder::default()).await.unwrap();
+    assert_same_content(&source, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_migration_does_not_stand_in_the_way_of_other_tables() {
+    let pair = pair().await;
+    let source = items(&pair.source, "selections", 100).await;
+    source.batch("CREATE TABLE later AS SELECT generate_series(1, 9) AS n").await.unwrap();
+    let target = Database::create(&pair.target, "selections").await.unwrap();
+    let only = |name: &str| Policy { include: vec![Pattern::new(name)], ..policy() };
+    copy(&source, &target, &only("items")).await.unwrap();
+    let summary = copy(&source, &target, &only("later")).await.unwrap();
+    assert_eq!(summary.rows, 9);
+    assert_same_content(&source, &target).await;
 }
