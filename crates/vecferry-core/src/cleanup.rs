@@ -158,11 +158,10 @@ fn drop_statement(kind: &str, identity: &str) -> Option<String> {
     };
     let keyword = if kind == "statistics object" { "statistics" } else { kind };
     // A schema or extension that somebody else uses by now stays: without CASCADE it cannot be dropped, and must not
-    // be. A sequence of an identity column goes with its table, even CASCADE does not drop it alone.
-    if matches!(kind, "schema" | "extension" | "sequence") {
-        let cascade = if kind == "sequence" { " CASCADE" } else { "" };
+    // be.
+    if matches!(kind, "schema" | "extension") {
         return Some(format!(
-            "DO $vecferry$ BEGIN EXECUTE 'DROP {kind} IF EXISTS {}{cascade}'; \
+            "DO $vecferry$ BEGIN EXECUTE 'DROP {kind} IF EXISTS {}'; \
              EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $vecferry$",
             identity.replace('\'', "''")
         ));
