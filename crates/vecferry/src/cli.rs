@@ -187,6 +187,9 @@ pub(crate) struct Verify {
     /// Bots to measure recall for, large ones and small ones; 0 for none [default: 20]
     #[arg(long, value_name = "N", env = "VECFERRY_RECALL_BOTS", hide_env_values = true)]
     pub(crate) recall_bots: Option<usize>,
+    /// Seconds after which recall is measured for no further bot [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "VECFERRY_RECALL_SECONDS", hide_env_values = true)]
+    pub(crate) recall_seconds: Option<u32>,
     /// Searches per bot to measure recall with [default: 5]
     #[arg(long, value_name = "N", env = "VECFERRY_RECALL_QUERIES", hide_env_values = true)]
     pub(crate) recall_queries: Option<usize>,

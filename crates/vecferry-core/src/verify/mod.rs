@@ -15,7 +15,7 @@ mod snapshot;
 pub mod structure;
 pub mod vector;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ pub struct Options {
     pub recall_queries: usize,
     /// Bots whose recall is measured: the largest, some between and the smallest. 0 measures none.
     pub recall_bots: usize,
+    /// No further bot is begun after this time.
+    pub recall_time: Duration,
     /// How much lower than the source's the target's recall may be, 0 to 1.
     pub recall_tolerance: f64,
 }
@@ -59,6 +61,7 @@ impl Default for Options {
             differences: 10,
             recall_queries: 5,
             recall_bots: 20,
+            recall_time: Duration::from_secs(30),
             recall_tolerance: 0.05,
         }
     }

@@ -1,5 +1,7 @@
 //! `verify`: proves the target, and shows what does not match.
 
+use std::time::Duration;
+
 use vecferry_core::verify::content::{Content, Standing, TableContent};
 use vecferry_core::verify::keys::RowDifferences;
 use vecferry_core::verify::large_object::LargeObjects;
@@ -55,6 +57,9 @@ fn options(args: &Verify) -> Options {
         differences: args.differences.unwrap_or(default.differences),
         recall_queries: args.recall_queries.unwrap_or(default.recall_queries),
         recall_bots: args.recall_bots.unwrap_or(default.recall_bots),
+        recall_time: args
+            .recall_seconds
+            .map_or(default.recall_time, |seconds| Duration::from_secs(seconds.into())),
         recall_tolerance: args.recall_tolerance.unwrap_or(default.recall_tolerance),
     }
 }
