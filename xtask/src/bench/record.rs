@@ -81,7 +81,7 @@ impl Record {
         std::fs::create_dir_all(&self.folder)?;
         let json = serde_json::to_string_pretty(&self.json())? + "\n";
         std::fs::write(self.folder.join("result.json"), json).context("write result.json")?;
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let arguments = without_paths(std::env::args().skip(1));
         let setting = &self.setting;
         let readme = format!(
             "# {} rows of {} dimensions, {} MB, {}\n\n`cargo xtask {}` at commit {} on {} cores, \
@@ -197,6 +197,19 @@ fn first_line(name: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(name).args(arguments).current_dir(program::root()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned();
     output.status.success().then_some(text)
+}
+
+/// The command without the options that name places on this machine.
+fn without_paths(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--vecferry" | "--out" => drop(arguments.next()),
+            _ => kept.push(argument),
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
