@@ -11,6 +11,7 @@ use crate::error::{Error, Result, Side};
 use crate::migration::Run;
 use crate::pg::{QualifiedName, Session};
 use crate::source::SourceSnapshot;
+use crate::store;
 
 /// Bytes of a large object that are in memory at once; a multiple of its 2048-byte pages.
 const PIECE: i32 = 1 << 20;
@@ -73,7 +74,7 @@ pub(crate) async fn copy_large_objects(run: &Run<'_>, source: &SourceSnapshot) -
     let sql = "SELECT oid, digest FROM vecferry.large_object WHERE migration = $1";
     let rows = run.control.query("read the record's large objects", sql, &[&run.id]).await?;
     let mut recorded: HashMap<u32, String> =
-        rows.iter().map(|row| (oid_of(row.get(0)), row.get(1))).collect();
+        rows.iter().map(|row| (store::unsigned(row.get(0)), row.get(1))).collect();
     let sql = "SELECT oid FROM pg_largeobject_metadata ORDER BY oid";
     for row in source.session().query("list the large objects", sql, &[]).await? {
         if run.cancel.is_cancelled() {
@@ -156,11 +157,6 @@ async fn piece(session: &Session, oid: u32, offset: i64) -> Result<Option<Vec<u8
     let sql = "SELECT lo_get($1, $2, $3)";
     let piece: Vec<u8> = session.query_one(&doing, sql, &[&oid, &offset, &PIECE]).await?.get(0);
     Ok((!piece.is_empty()).then_some(piece))
-}
-
-/// OIDs are recorded as bigint because PostgreSQL has no unsigned integers.
-fn oid_of(recorded: i64) -> u32 {
-    u32::try_from(recorded).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -176,12 +176,6 @@ async fn reopen(
     let parts: Vec<Part> = split(table, run.policy.part_bytes, source.inventory.server.version_num);
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
-    session
-        .batch(
-            "set the lock timeout",
-            &format!("SET LOCAL lock_timeout = {}", run.policy.lock_timeout.as_millis()),
-        )
-        .await?;
     session.batch(&format!("empty {}", relation.name.plain()), &empty_statement(relation)).await?;
     store::reopen_relation(session, &run.id, relation.oid, table.relfilenode, &parts).await?;
     session.batch("commit", "COMMIT").await

@@ -19,7 +19,7 @@ use crate::source::{SnapshotBounds, SourceIdentity};
 
 pub(crate) use lock::{enlist_sql, lock, lock_holder};
 pub(crate) use read::{
-    FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, preserved_bots,
+    FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, preserved_bots, unsigned,
 };
 
 /// Name of the schema.

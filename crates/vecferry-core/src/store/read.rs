@@ -224,7 +224,7 @@ fn digest(rows: u64, hex: &str) -> Result<Digest> {
 }
 
 /// OIDs and page numbers are stored as bigint because PostgreSQL has no unsigned integers.
-fn unsigned(value: i64) -> u32 {
+pub(crate) fn unsigned(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
