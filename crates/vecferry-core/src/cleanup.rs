@@ -62,7 +62,7 @@ pub async fn cleanup(clusters: &Clusters) -> Result<Vec<Leftover>> {
 
 /// Forgets the newest migration so that a new one can begin: unfinished work is undone, a finished one leaves its
 /// rows, which the next run then finds as existing.
-pub(crate) async fn abandon(session: &Session) -> Result<()> {
+pub(crate) async fn abandon(_clusters: &Clusters, session: &Session) -> Result<()> {
     if !store::exists(session).await? {
         return Ok(());
     }

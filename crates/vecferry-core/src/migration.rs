@@ -6,6 +6,9 @@
 //!                            └─ done ──────► nothing                    indexes ─ constraints ─ analyze ─ done
 //! ```
 //!
+//! `follow` takes the source's snapshot from a replication slot and has phases more: [`crate::phase::Route`] has their
+//! order, [`crate::follow`] what they do.
+//!
 //! Ground rules: only this file moves a migration from one phase to the next; only one process at a time does
 //! (advisory lock on the target, held by the control session); what a phase has done is recorded by the phase itself
 //! in the transaction that did it ([`crate::phase`] says what is durable where). A lost connection ends the run like
@@ -19,12 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::copy::{copy_rows, resume};
 use crate::error::{Class, Error, Result, Side};
-use crate::index::build::build_indexes;
+use crate::follow;
+use crate::index::build::{Stage, build_indexes};
 use crate::inspect::{inspect, inspect_server};
 use crate::inventory::Table;
 use crate::pg::{QualifiedName, Session, with_holders};
-use crate::phase::Phase;
-use crate::policy::{Clusters, Policy};
+use crate::phase::{Phase, Route};
+use crate::policy::{Clusters, Method, Policy};
 use crate::report::{Event, Reporter, Summary, TableSummary};
 use crate::schema::{self, Begun};
 use crate::sequences::{copy_large_objects, set_sequences};
@@ -36,6 +40,8 @@ use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
 pub struct RunOptions {
     /// Forget what an interrupted run has done and begin again.
     pub restart: bool,
+    /// Return when a `follow` has caught up instead of watching it until the cutover.
+    pub detach: bool,
     /// What `plan` estimated, recorded to be set beside the outcome.
     pub estimates: Vec<(Phase, f64)>,
 }
@@ -58,6 +64,8 @@ pub(crate) struct Run<'a> {
     pub(crate) control: Session,
     /// Migration id.
     pub(crate) id: String,
+    /// The order of its phases.
+    pub(crate) route: Route,
     /// Whether `session_replication_role` may be set on the target.
     pub(crate) target_may_silence_triggers: bool,
 }
@@ -107,7 +115,7 @@ async fn run_once(
     let begun = Instant::now();
     let control = open_control(clusters, policy).await?;
     if attempts.options.restart {
-        crate::cleanup::abandon(&control).await?;
+        crate::cleanup::abandon(clusters, &control).await?;
         // Once: a retry after this must not throw its own work away.
         attempts.options.restart = false;
     }
@@ -119,6 +127,7 @@ async fn run_once(
         Some(record) if !concerns(&control, &record, clusters, policy).await? => None,
         record => record,
     };
+    let route = route(record.as_ref(), policy)?;
     let may_silence = inspect_server(&control).await?.can_set_replication_role;
     let run = Run {
         clusters,
@@ -129,6 +138,7 @@ async fn run_once(
         id: record
             .as_ref()
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), |record| record.id.clone()),
+        route,
         target_may_silence_triggers: may_silence,
     };
     let outcome = until_cancelled(cancel, run.advance(record, attempts)).await;
@@ -137,6 +147,32 @@ async fn run_once(
     }
     outcome.map_err(|(_, _, error)| error)?;
     run.summarize(begun).await
+}
+
+/// The route of the migration on the target, or of a new one as the policy asks.
+fn route(record: Option<&MigrationRecord>, policy: &Policy) -> Result<Route> {
+    let asked = policy.method;
+    if let Some(record) = record {
+        let recorded = record.route.method();
+        if asked.is_none_or(|asked| asked == recorded) {
+            return Ok(record.route);
+        }
+        return Err(Error::Refused {
+            side: Side::Target,
+            what: format!("the target holds an unfinished migration by {recorded}"),
+            hint: Some(format!(
+                "go on with --method {recorded}, or begin again with `vecferry migrate --restart`"
+            )),
+        });
+    }
+    match asked.unwrap_or(Method::Copy) {
+        Method::Copy => Ok(Route::Copy),
+        Method::Follow => follow::route(policy),
+        method => Err(Error::Configuration {
+            what: format!("--method {method} is not in this version"),
+            hint: Some("this version knows copy and follow".into()),
+        }),
+    }
 }
 
 /// The session that holds the target's lock. Nothing it does waits longer for anybody's lock than the policy says.
@@ -212,10 +248,9 @@ impl Run<'_> {
     ) -> Result<(), Stopped> {
         let mut phase = record.as_ref().map_or(Phase::Schema, |record| record.phase);
         let mut source = None;
-        if phase < Phase::Indexes {
-            let taken =
-                self.take_source(record.as_ref()).await.map_err(|error| (phase, 0.0, error))?;
-            source = Some(taken);
+        if phase.needs_snapshot() {
+            let taken = self.take_source(record.as_ref(), &attempts.options).await;
+            source = Some(taken.map_err(|error| (phase, 0.0, error))?);
         }
         attempts.reached = true;
         if phase == Phase::Done {
@@ -224,15 +259,19 @@ impl Run<'_> {
                     .to_owned();
             self.reporter.event(&Event::Notice { text });
         }
+        let phases = self.route.phases();
         while phase != Phase::Done {
             let begun = Instant::now();
-            let step = Phase::ALL.iter().position(|other| *other == phase).unwrap_or(0) + 1;
-            self.reporter.event(&Event::PhaseStarted { phase, step, steps: Phase::ALL.len() - 1 });
+            let step = phases.iter().position(|other| *other == phase).unwrap_or(0) + 1;
+            self.reporter.event(&Event::PhaseStarted { phase, step, steps: phases.len() - 1 });
             let stopped = |error| (phase, begun.elapsed().as_secs_f64(), error);
+            if phase == Phase::Following && attempts.options.detach {
+                return follow::watch::until_caught_up(self).await.map_err(stopped);
+            }
             self.perform(phase, begun, &mut source, &attempts.options).await.map_err(stopped)?;
             self.reporter
                 .event(&Event::PhaseFinished { phase, seconds: begun.elapsed().as_secs_f64() });
-            phase = phase.next();
+            phase = self.route.next(phase);
             if self.cancel.is_cancelled() && phase != Phase::Done {
                 return Err((phase, 0.0, Error::Interrupted));
             }
@@ -262,7 +301,11 @@ impl Run<'_> {
             }
             Phase::Rows => {
                 let source = source.as_ref().ok_or_else(gone)?;
-                let records = resume::reconcile(self, source).await?;
+                let records = match self.route {
+                    Route::Copy => resume::reconcile(self, source).await?,
+                    // Done before its slot was made, whose snapshot is this source's.
+                    _ => RelationRecord::all(&self.control, &self.id).await?,
+                };
                 copy_rows(self, source, &records).await?;
             }
             Phase::Sequences => {
@@ -271,41 +314,49 @@ impl Run<'_> {
                 copy_large_objects(self, &source).await?;
                 // The source's locks and snapshot end here; indexes may take hours.
             }
-            Phase::Indexes => build_indexes(self, &self.rows_by_relation().await?).await?,
+            Phase::Keys => {
+                build_indexes(self, &self.rows_by_relation().await?, Stage::Keys).await?;
+                return follow::finish_keys(self, begun).await;
+            }
+            Phase::Indexes => {
+                let stage = match self.route {
+                    Route::FollowApplyFirst => Stage::BesideApply,
+                    Route::Copy | Route::FollowApplyLast => Stage::All,
+                };
+                build_indexes(self, &self.rows_by_relation().await?, stage).await?;
+            }
             Phase::Constraints => {
                 let built = IndexRecord::all(&self.control, &self.id).await?;
                 let plans: Vec<_> = built.into_iter().map(|record| record.plan).collect();
-                return schema::finish(self, &plans, begun).await;
+                return follow::undisturbed(self, schema::finish(self, &plans, begun)).await;
             }
             Phase::Analyze => self.analyze().await?,
+            Phase::Subscribe => return follow::subscribe(self, begun).await,
+            Phase::CatchUp => follow::watch::until_caught_up(self).await?,
+            // Ended by the cutover, which records the next phase itself.
+            Phase::Following => return follow::watch::until_cut_over(self).await,
             Phase::Done => {}
         }
         store::enter(
             &self.control,
             &self.id,
-            phase.next(),
+            self.route.next(phase),
             Some((phase, begun.elapsed().as_secs_f64())),
         )
         .await
     }
 
     /// Takes the source's snapshot and refuses another source than the recorded one.
-    async fn take_source(&self, record: Option<&MigrationRecord>) -> Result<SourceSnapshot> {
-        let source = SourceSnapshot::take(&self.clusters.source, self.policy).await?;
-        if let Some(record) = record
-            && let Some(conflict) = source.identity.conflict_with(&record.source)
-        {
-            return Err(Error::Refused {
-                side: Side::Source,
-                what: format!(
-                    "the target holds an unfinished migration from {}, and this source is another one: {conflict}",
-                    record.source.address
-                ),
-                hint: Some(
-                    "use that source, or begin again with `vecferry migrate --restart`".into(),
-                ),
-            });
-        }
+    async fn take_source(
+        &self,
+        record: Option<&MigrationRecord>,
+        options: &RunOptions,
+    ) -> Result<SourceSnapshot> {
+        let source = match self.route {
+            Route::Copy => SourceSnapshot::take(&self.clusters.source, self.policy).await?,
+            _ => follow::begin::take_source(self, record, &options.estimates).await?,
+        };
+        self.refuse_other_source(&source.identity, record)?;
         let moved: Vec<_> =
             source.selected(self.policy).filter(|table| table.holds_rows()).collect();
         self.reporter.event(&Event::Started {
@@ -315,6 +366,24 @@ impl Run<'_> {
             bytes: moved.iter().map(|table| table.table_bytes).sum(),
         });
         Ok(source)
+    }
+
+    /// State of one source is never mixed with another's.
+    pub(crate) fn refuse_other_source(
+        &self,
+        identity: &SourceIdentity,
+        record: Option<&MigrationRecord>,
+    ) -> Result<()> {
+        let Some(record) = record else { return Ok(()) };
+        let Some(conflict) = identity.conflict_with(&record.source) else { return Ok(()) };
+        Err(Error::Refused {
+            side: Side::Source,
+            what: format!(
+                "the target holds an unfinished migration from {}, and this source is another one: {conflict}",
+                record.source.address
+            ),
+            hint: Some("use that source, or begin again with `vecferry migrate --restart`".into()),
+        })
     }
 
     async fn rows_by_relation(&self) -> Result<HashMap<u32, u64>> {

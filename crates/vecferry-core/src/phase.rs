@@ -1,48 +1,66 @@
-//! The phases of a copy and their order. Pure. [`crate::migration`] alone moves a migration from one to the next;
-//! the move is one row update on the target.
+//! The phases of a migration and the routes through them. Pure. [`crate::migration`] alone moves a migration from one
+//! to the next; the move is one row update on the target.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How far a copy is. The recorded phase is the one in progress; everything before it is complete and durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+use crate::policy::Method;
+
+/// How far a migration is. The recorded phase is the one in progress; everything before it on its [`Route`] is
+/// complete and durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Extensions, schemas, types, functions and tables are created, indexes of prepared tables dropped after their
-    /// definitions are recorded. Objects and record commit together: killed here, nothing exists on the target.
+    /// definitions are recorded. Objects and record commit together: killed here, nothing of them exists on the
+    /// target. `follow` has recorded the names of its publication and slot before it creates them on the source.
     Schema,
     /// Parts are copied. Each part's rows, digests and record commit in one transaction: killed here, finished parts
     /// stay and the part in flight leaves nothing.
     Rows,
     /// Sequences are set and large objects copied, each object with its record.
     Sequences,
-    /// Indexes and index-backed constraints are built, each with its record in one transaction.
+    /// Indexes that apply needs to find a row (`follow`, apply first): built like [`Phase::Indexes`], then their
+    /// constraints added in one transaction with the next phase.
+    Keys,
+    /// Subscriptions are created on the slots, in one transaction with the next phase (`follow`).
+    Subscribe,
+    /// Indexes and index-backed constraints are built, each with its record in one transaction; beside a running
+    /// apply concurrently, then recorded.
     Indexes,
     /// Foreign keys, triggers, rules, policies, attached indexes, views' rows: one transaction with the record.
     Constraints,
     /// `VACUUM (ANALYZE)`, table by table; repeated from the first table when killed.
     Analyze,
+    /// Apply works off what was written since the slots' consistent points (`follow`). The servers do it; killed here,
+    /// they go on.
+    CatchUp,
+    /// Apply keeps up with the source (`follow`). Ended by `cutover` alone, which has a record of its own.
+    Following,
     /// All of it is done.
     Done,
 }
 
 impl Phase {
-    /// Every phase in order.
-    pub const ALL: [Phase; 7] = [
+    /// Every phase, in the order of a `follow` that builds its indexes first.
+    pub const ALL: [Phase; 11] = [
         Phase::Schema,
         Phase::Rows,
         Phase::Sequences,
+        Phase::Keys,
         Phase::Indexes,
         Phase::Constraints,
         Phase::Analyze,
+        Phase::Subscribe,
+        Phase::CatchUp,
+        Phase::Following,
         Phase::Done,
     ];
 
-    /// The phase that follows; `Done` follows itself.
-    pub fn next(self) -> Phase {
-        let at = Phase::ALL.iter().position(|phase| *phase == self).unwrap_or(Phase::ALL.len() - 1);
-        Phase::ALL[(at + 1).min(Phase::ALL.len() - 1)]
+    /// Whether the phase reads the source under a snapshot.
+    pub fn needs_snapshot(self) -> bool {
+        matches!(self, Phase::Schema | Phase::Rows | Phase::Sequences)
     }
 
     /// The name in records, events and JSON.
@@ -51,9 +69,13 @@ impl Phase {
             Phase::Schema => "schema",
             Phase::Rows => "rows",
             Phase::Sequences => "sequences",
+            Phase::Keys => "keys",
+            Phase::Subscribe => "subscribe",
             Phase::Indexes => "indexes",
             Phase::Constraints => "constraints",
             Phase::Analyze => "analyze",
+            Phase::CatchUp => "catch_up",
+            Phase::Following => "following",
             Phase::Done => "done",
         }
     }
@@ -66,7 +88,94 @@ impl Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Phase::CatchUp => "catch-up",
+            phase => phase.as_str(),
+        })
+    }
+}
+
+/// The order in which a migration takes its phases, fixed when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// `copy`.
+    Copy,
+    /// `follow`, apply started when every index is built.
+    FollowApplyLast,
+    /// `follow`, apply started when the keys are built.
+    FollowApplyFirst,
+}
+
+impl Route {
+    /// Its phases, in order.
+    pub fn phases(self) -> &'static [Phase] {
+        use Phase::*;
+        match self {
+            Route::Copy => &[Schema, Rows, Sequences, Indexes, Constraints, Analyze, Done],
+            Route::FollowApplyLast => &[
+                Schema,
+                Rows,
+                Sequences,
+                Indexes,
+                Constraints,
+                Analyze,
+                Subscribe,
+                CatchUp,
+                Following,
+                Done,
+            ],
+            Route::FollowApplyFirst => &[
+                Schema,
+                Rows,
+                Sequences,
+                Keys,
+                Subscribe,
+                Indexes,
+                Constraints,
+                Analyze,
+                CatchUp,
+                Following,
+                Done,
+            ],
+        }
+    }
+
+    /// The phase that follows; `Done` follows itself.
+    pub fn next(self, phase: Phase) -> Phase {
+        let phases = self.phases();
+        let at = phases.iter().position(|other| *other == phase).unwrap_or(phases.len() - 1);
+        phases[(at + 1).min(phases.len() - 1)]
+    }
+
+    /// Whether `phase` is complete when `now` is in progress.
+    pub fn is_past(self, phase: Phase, now: Phase) -> bool {
+        let place = |wanted| self.phases().iter().position(|other| *other == wanted);
+        matches!((place(phase), place(now)), (Some(phase), Some(now)) if phase < now)
+    }
+
+    /// The method whose route it is.
+    pub fn method(self) -> Method {
+        match self {
+            Route::Copy => Method::Copy,
+            Route::FollowApplyLast | Route::FollowApplyFirst => Method::Follow,
+        }
+    }
+
+    /// The name in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Route::Copy => "copy",
+            Route::FollowApplyLast => "follow_apply_last",
+            Route::FollowApplyFirst => "follow_apply_first",
+        }
+    }
+
+    /// The route of that name.
+    pub fn parse(name: &str) -> Option<Route> {
+        [Route::Copy, Route::FollowApplyLast, Route::FollowApplyFirst]
+            .into_iter()
+            .find(|route| route.as_str() == name)
     }
 }
 
@@ -74,14 +183,36 @@ impl fmt::Display for Phase {
 mod tests {
     use super::*;
 
+    const ROUTES: [Route; 3] = [Route::Copy, Route::FollowApplyLast, Route::FollowApplyFirst];
+
     #[test]
-    fn phases_follow_each_other_and_end_in_done() {
-        let mut phase = Phase::Schema;
-        for expected in Phase::ALL {
-            assert_eq!(phase, expected);
-            assert_eq!(Phase::parse(phase.as_str()), Some(phase));
-            phase = phase.next();
+    fn every_route_goes_from_schema_to_done_and_every_phase_has_a_name() {
+        for route in ROUTES {
+            assert_eq!(Route::parse(route.as_str()), Some(route));
+            let mut phase = Phase::Schema;
+            for expected in route.phases() {
+                assert_eq!(phase, *expected);
+                assert_eq!(Phase::parse(phase.as_str()), Some(phase));
+                phase = route.next(phase);
+            }
+            assert_eq!(phase, Phase::Done);
         }
-        assert_eq!(phase, Phase::Done);
+    }
+
+    #[test]
+    fn what_is_past_depends_on_the_route() {
+        assert!(Route::FollowApplyFirst.is_past(Phase::Subscribe, Phase::Indexes));
+        assert!(!Route::FollowApplyLast.is_past(Phase::Subscribe, Phase::Indexes));
+        assert!(!Route::Copy.is_past(Phase::Subscribe, Phase::Done), "never taken");
+        assert!(!Route::Copy.is_past(Phase::Rows, Phase::Rows));
+    }
+
+    #[test]
+    fn a_snapshot_is_needed_before_anything_else_on_every_route() {
+        for route in ROUTES {
+            let last = route.phases().iter().rposition(|phase| phase.needs_snapshot());
+            let first_without = route.phases().iter().position(|phase| !phase.needs_snapshot());
+            assert_eq!(last.map(|at| at + 1), first_without, "{route:?}");
+        }
     }
 }

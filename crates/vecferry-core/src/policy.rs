@@ -41,9 +41,71 @@ pub enum IvfflatLists {
     Auto,
 }
 
+/// A way to move the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Parallel binary COPY, indexes after the rows, proof at the end.
+    Copy,
+    /// Copy under a replication slot's snapshot, then logical replication until cutover.
+    Follow,
+    /// Every document loaded, split and embedded anew.
+    Reembed,
+    /// Copy of a snapshot, then re-embedding of what changed since.
+    Delta,
+}
+
+impl Method {
+    /// The name in the record, in JSON and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Copy => "copy",
+            Method::Follow => "follow",
+            Method::Reembed => "reembed",
+            Method::Delta => "delta",
+        }
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// When `follow` builds the indexes that apply does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApplyStart {
+    /// As the write rate and the expected build time suggest.
+    Auto,
+    /// Apply starts when every index is built: the builds are fastest, and the source keeps the WAL written meanwhile.
+    Last,
+    /// Apply starts when the keys are built; the other indexes are built beside it without blocking it, which takes
+    /// longer and keeps the retained WAL small.
+    First,
+}
+
+/// What only `follow`, `cutover` and `rollback` ask.
+#[derive(Debug, Clone)]
+pub struct FollowPolicy {
+    /// The source as the target's server reaches it; as we do when `None`.
+    pub source_from_target: Option<Dsn>,
+    /// The target as the source's server reaches it, for the way back; as we do when `None`.
+    pub target_from_source: Option<Dsn>,
+    /// Give tables without a replica identity `REPLICA IDENTITY FULL` on the source instead of refusing them.
+    pub set_replica_identity: bool,
+    /// When apply starts.
+    pub apply_start: ApplyStart,
+}
+
 /// The operator's choices.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    /// The way to move the data; that of the migration on the target when `None`, else [`Method::Copy`].
+    pub method: Option<Method>,
+    /// What only `follow` asks.
+    pub follow: FollowPolicy,
     /// Shape of the knowledge base.
     pub knowledge: Knowledge,
     /// Tables to move; all user tables when empty.
@@ -73,6 +135,13 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Policy {
+            method: None,
+            follow: FollowPolicy {
+                source_from_target: None,
+                target_from_source: None,
+                set_replica_identity: false,
+                apply_start: ApplyStart::Auto,
+            },
             knowledge: Knowledge::default(),
             include: Vec::new(),
             exclude: Vec::new(),

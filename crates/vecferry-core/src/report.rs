@@ -103,6 +103,19 @@ pub enum Event {
         /// How long it took.
         seconds: f64,
     },
+    /// Apply works off, or keeps up with, what the source writes. Sent about once a second while it is watched.
+    Following {
+        /// Bytes of WAL that the source has written and the target has not confirmed, of the slot furthest behind.
+        lag_bytes: u64,
+        /// Seconds the target is behind, as far as the source can tell.
+        lag_seconds: Option<f64>,
+        /// Bytes of WAL that the source keeps for the slots.
+        retained_bytes: u64,
+        /// Bytes of WAL confirmed per second lately.
+        bytes_per_second: Option<f64>,
+        /// Whether the target has caught up.
+        caught_up: bool,
+    },
     /// A server said something the operator should read (an HNSW graph that no longer fits, say).
     Notice {
         /// The text.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, Side};
 use crate::inspect::inspect;
 use crate::inventory::{Inventory, Table};
-use crate::pg::{Dsn, Session};
+use crate::pg::{Dsn, Session, quote_literal};
 use crate::policy::Policy;
 
 /// What makes a source this source: state of another one must never be mixed in.
@@ -100,34 +100,44 @@ impl SourceSnapshot {
     /// # Errors
     /// [`Error::Postgres`] on the source; SQLSTATE 55P03 when a table stays locked longer than the policy allows.
     pub(crate) async fn take(dsn: &Dsn, policy: &Policy) -> Result<SourceSnapshot> {
-        let session = Session::open(dsn, Side::Source, "snapshot").await?;
-        // For all it does: even reading the catalog waits for a table that is being altered.
-        let timeout = format!("SET lock_timeout = {}", policy.lock_timeout.as_millis());
-        session.batch("set the lock timeout", &timeout).await?;
-        // A table created between the two looks is not locked: look again. Tables are rarely created that fast.
-        for _ in 0..5 {
-            let seen = locked_tables(&inspect(&session).await?, policy);
-            session.batch("begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            lock(&session, &seen).await?;
-            let sql = "SELECT pg_export_snapshot(), pg_snapshot_xmin(s)::text::bigint, \
-                       pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() s";
-            let row = session.query_one("export a snapshot", sql, &[]).await?;
-            let inventory = inspect(&session).await?;
-            if locked_tables(&inventory, policy) == seen {
-                return Ok(SourceSnapshot {
-                    name: row.get(0),
-                    bounds: SnapshotBounds { xmin: row.get(1), xmax: row.get(2) },
-                    identity: SourceIdentity::new(dsn, &inventory),
-                    inventory,
-                    session,
-                });
-            }
-            session.batch("begin again", "ROLLBACK").await?;
-        }
-        Err(Error::Refused {
-            side: Side::Source,
-            what: "tables are being created or dropped on the source all the time".into(),
-            hint: Some("stop schema changes on the source while the migration starts".into()),
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let LockedTables { session, inventory } = LockedTables::take(dsn, policy, begin).await?;
+        SourceSnapshot::of(session, inventory, dsn).await
+    }
+
+    /// Opens the picture that `snapshot` shows, exported elsewhere, with locks of its own. `locked` must be held until
+    /// this returns, so that no table changes its shape in between.
+    ///
+    /// # Errors
+    /// [`Error::Postgres`] on the source.
+    pub(crate) async fn import(
+        dsn: &Dsn,
+        policy: &Policy,
+        snapshot: &str,
+        locked: &LockedTables,
+    ) -> Result<SourceSnapshot> {
+        let session = open(dsn, policy).await?;
+        let import = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            quote_literal(snapshot)
+        );
+        session.batch("import the slot's snapshot", &import).await?;
+        lock(&session, &locked_tables(&locked.inventory, policy)).await?;
+        let inventory = inspect(&session).await?;
+        SourceSnapshot::of(session, inventory, dsn).await
+    }
+
+    /// Exports the snapshot of the session's transaction, under which `inventory` was read.
+    async fn of(session: Session, inventory: Inventory, dsn: &Dsn) -> Result<SourceSnapshot> {
+        let sql = "SELECT pg_export_snapshot(), pg_snapshot_xmin(s)::text::bigint, \
+                   pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() s";
+        let row = session.query_one("export a snapshot", sql, &[]).await?;
+        Ok(SourceSnapshot {
+            name: row.get(0),
+            bounds: SnapshotBounds { xmin: row.get(1), xmax: row.get(2) },
+            identity: SourceIdentity::new(dsn, &inventory),
+            inventory,
+            session,
         })
     }
 
@@ -140,6 +150,48 @@ impl SourceSnapshot {
     pub(crate) fn selected<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a Table> {
         self.inventory.tables.iter().filter(|table| policy.selects(table))
     }
+}
+
+/// The selected tables, locked against changes of their shape for as long as this lives.
+pub(crate) struct LockedTables {
+    session: Session,
+    /// What the database holds.
+    pub inventory: Inventory,
+}
+
+impl LockedTables {
+    /// Locks the selected tables in a transaction that `begin` opens.
+    ///
+    /// # Errors
+    /// [`Error::Postgres`] on the source; SQLSTATE 55P03 when a table stays locked longer than the policy allows.
+    pub(crate) async fn take(dsn: &Dsn, policy: &Policy, begin: &str) -> Result<LockedTables> {
+        let session = open(dsn, policy).await?;
+        // A table created between the two looks is not locked: look again. Tables are rarely created that fast.
+        for _ in 0..5 {
+            let seen = locked_tables(&inspect(&session).await?, policy);
+            session.batch("begin", begin).await?;
+            lock(&session, &seen).await?;
+            let inventory = inspect(&session).await?;
+            if locked_tables(&inventory, policy) == seen {
+                return Ok(LockedTables { session, inventory });
+            }
+            session.batch("begin again", "ROLLBACK").await?;
+        }
+        Err(Error::Refused {
+            side: Side::Source,
+            what: "tables are being created or dropped on the source all the time".into(),
+            hint: Some("stop schema changes on the source while the migration starts".into()),
+        })
+    }
+}
+
+/// A session that waits no longer for a lock than the policy says.
+async fn open(dsn: &Dsn, policy: &Policy) -> Result<Session> {
+    let session = Session::open(dsn, Side::Source, "snapshot").await?;
+    // For all it does: even reading the catalog waits for a table that is being altered.
+    let timeout = format!("SET lock_timeout = {}", policy.lock_timeout.as_millis());
+    session.batch("set the lock timeout", &timeout).await?;
+    Ok(session)
 }
 
 fn locked_tables(inventory: &Inventory, policy: &Policy) -> Vec<(u32, String)> {

@@ -106,7 +106,7 @@ pub async fn status(target: &Dsn) -> Result<Option<Status>> {
     Ok(Some(Status {
         version: 1,
         migration: record.id,
-        method: record.method,
+        method: record.route.method().to_string(),
         source: record.source.address,
         phase: record.phase,
         running,

@@ -138,6 +138,10 @@ pub(crate) struct Migrate {
     /// This version knows `copy`; follow, reembed and delta come with later ones.
     #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
     pub(crate) method: Option<Method>,
+    /// Return when a follow has caught up; the clusters go on by themselves
+    #[arg(long, env = "VECFERRY_DETACH", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) detach: bool,
     /// Forget what an interrupted run has done and begin again
     #[arg(long, env = "VECFERRY_RESTART", hide_env_values = true,
           value_parser = FalseyValueParser::new())]

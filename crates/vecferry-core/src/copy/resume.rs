@@ -13,8 +13,9 @@
 
 use crate::copy::part::{Part, split};
 use crate::error::{Error, Result, Side};
-use crate::inventory::Table;
+use crate::inventory::{Inventory, Table};
 use crate::migration::Run;
+use crate::policy::Policy;
 use crate::report::Event;
 use crate::schema::shape;
 use crate::source::{SnapshotBounds, SourceSnapshot};
@@ -30,7 +31,7 @@ pub(crate) async fn reconcile(
     source: &SourceSnapshot,
 ) -> Result<Vec<RelationRecord>> {
     let records = RelationRecord::all(&run.control, &run.id).await?;
-    refuse_altered(run, source, &records)?;
+    refuse_altered(run, &source.inventory, &records)?;
     let mut reopened = false;
     for record in &records {
         let Some(table) = source.inventory.table(&record.relation.name) else { continue };
@@ -40,7 +41,9 @@ pub(crate) async fn reconcile(
         let lost = lost(run, record).await?;
         if let Some(reason) = lost.or(changed(source, table, record).await?) {
             run.reporter.event(&Event::TableRedone { table: table.name.plain(), reason });
-            reopen(run, source, table, &record.relation).await?;
+            run.control.batch("begin", "BEGIN").await?;
+            reopen(run, &source.inventory, table, &record.relation).await?;
+            run.control.batch("commit", "COMMIT").await?;
             reopened = true;
         }
     }
@@ -48,29 +51,12 @@ pub(crate) async fn reconcile(
 }
 
 /// Tables that are not what they were when the schema was made: their rows cannot be told apart any more.
-fn refuse_altered(
+pub(crate) fn refuse_altered(
     run: &Run<'_>,
-    source: &SourceSnapshot,
+    source: &Inventory,
     records: &[RelationRecord],
 ) -> Result<()> {
-    let mut found = Vec::new();
-    for record in records {
-        let name = record.relation.name.plain();
-        match source.inventory.table(&record.relation.name) {
-            None => found.push(format!("{name} was dropped")),
-            Some(table) if table.oid != record.relation.oid => {
-                found.push(format!("{name} was dropped and created"))
-            }
-            Some(table) if shape(table) != record.relation.shape => {
-                found.push(format!("{name} was altered"))
-            }
-            Some(_) => {}
-        }
-    }
-    let known = |table: &Table| records.iter().any(|record| record.relation.name == table.name);
-    for table in source.selected(run.policy).filter(|table| table.holds_rows() && !known(table)) {
-        found.push(format!("{} was created", table.name.plain()));
-    }
+    let found = altered(run.policy, source, records);
     if found.is_empty() {
         return Ok(());
     }
@@ -84,6 +70,36 @@ fn refuse_altered(
             "run `vecferry migrate --restart` to begin again with the schema as it is now".into(),
         ),
     })
+}
+
+/// What differs between the source's tables and those recorded, table by table; empty when nothing does.
+pub(crate) fn altered(
+    policy: &Policy,
+    source: &Inventory,
+    records: &[RelationRecord],
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for record in records {
+        let name = record.relation.name.plain();
+        match source.table(&record.relation.name) {
+            None => found.push(format!("{name} was dropped")),
+            Some(table) if table.oid != record.relation.oid => {
+                found.push(format!("{name} was dropped and created"))
+            }
+            Some(table) if shape(table) != record.relation.shape => {
+                found.push(format!("{name} was altered"))
+            }
+            Some(_) => {}
+        }
+    }
+    let known = |table: &&Table| records.iter().any(|record| record.relation.name == table.name);
+    let moved = source.tables.iter().filter(|table| table.holds_rows() && policy.selects(table));
+    found.extend(
+        moved
+            .filter(|table| !known(table))
+            .map(|table| format!("{} was created", table.name.plain())),
+    );
+    found
 }
 
 /// Why the finished parts cannot be kept, if they cannot.
@@ -166,19 +182,18 @@ async fn part_changed(
     })
 }
 
-/// Empties the table on the target and opens all its parts, cut anew, in one transaction.
-async fn reopen(
+/// Empties the table on the target and opens all its parts, cut anew. To be run in a transaction of the control
+/// session.
+pub(crate) async fn reopen(
     run: &Run<'_>,
-    source: &SourceSnapshot,
+    source: &Inventory,
     table: &Table,
     relation: &Relation,
 ) -> Result<()> {
-    let parts: Vec<Part> = split(table, run.policy.part_bytes, source.inventory.server.version_num);
+    let parts: Vec<Part> = split(table, run.policy.part_bytes, source.server.version_num);
     let session = &run.control;
-    session.batch("begin", "BEGIN").await?;
     session.batch(&format!("empty {}", relation.name.plain()), &empty_statement(relation)).await?;
-    store::reopen_relation(session, &run.id, relation.oid, table.relfilenode, &parts).await?;
-    session.batch("commit", "COMMIT").await
+    store::reopen_relation(session, &run.id, relation.oid, table.relfilenode, &parts).await
 }
 
 /// Removes our rows from the target's table and nobody else's.

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::IndexPlan;
 use super::memory::{build_bytes_of, memory_budget};
 use super::plan::suitable_lists;
 use super::schedule::{Limits, Want, next, order};
 use crate::error::{Error, Result, Side};
 use crate::migration::Run;
-use crate::pg::{Dsn, Session, quote_ident};
+use crate::pg::{Dsn, QualifiedName, Session, quote_ident};
 use crate::policy::IvfflatLists;
 use crate::report::Event;
 use crate::store::{self, IndexRecord};
@@ -29,19 +30,41 @@ const TICK: Duration = Duration::from_secs(1);
 /// Builds at the same time when the policy does not say.
 const JOBS: usize = 4;
 
-/// Builds every open index. `rows` counts the rows of each table by its OID on the source.
+/// Which of the open indexes are built, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// All of them, while nobody writes.
+    All,
+    /// Those that apply needs, before it starts.
+    Keys,
+    /// The others beside apply, which a build inside a transaction would block: each is built concurrently, one at a
+    /// time because such builds wait for each other, and recorded afterwards. Killed in between, an invalid index is
+    /// left, which the next run drops, or a valid one without a record, which it recognises.
+    BesideApply,
+}
+
+/// Builds the open indexes of the stage. `rows` counts the rows of each table by its OID on the source.
 ///
 /// # Errors
 /// The first failure of any build; [`Error::Interrupted`] when cancelled. Finished indexes are recorded.
-pub(crate) async fn build_indexes(run: &Run<'_>, rows: &HashMap<u32, u64>) -> Result<()> {
+pub(crate) async fn build_indexes(
+    run: &Run<'_>,
+    rows: &HashMap<u32, u64>,
+    stage: Stage,
+) -> Result<()> {
     let records = IndexRecord::all(&run.control, &run.id).await?;
-    let open: Vec<IndexRecord> = records.into_iter().filter(|record| !record.finished).collect();
+    let wanted = |plan: &IndexPlan| stage != Stage::Keys || plan.serves_apply();
+    let open: Vec<IndexRecord> =
+        records.into_iter().filter(|record| !record.finished && wanted(&record.plan)).collect();
     let mut waiting: Vec<Want> = open.iter().map(|record| want(run, record, rows)).collect();
     order(&mut waiting);
     let server = crate::inspect::inspect_server(&run.control).await?;
     let limits = Limits {
         memory: memory_budget(&server, run.policy.index_memory).bytes,
-        jobs: run.policy.index_jobs.unwrap_or(JOBS),
+        jobs: match stage {
+            Stage::BesideApply => 1,
+            Stage::All | Stage::Keys => run.policy.index_jobs.unwrap_or(JOBS),
+        },
     };
     let cancel = run.cancel.child_token();
     let (reports, mut reported) = mpsc::channel(REPORTS);
@@ -60,7 +83,8 @@ pub(crate) async fn build_indexes(run: &Run<'_>, rows: &HashMap<u32, u64>) -> Re
             let Some(record) = open.iter().find(|record| record.ordinal == wanted.ordinal) else {
                 continue;
             };
-            let build = Build::new(run, record, memory, rows);
+            let mut build = Build::new(run, record, memory, rows);
+            build.concurrently = stage == Stage::BesideApply;
             run.reporter.event(&build.started(wanted));
             crew.memory.insert(wanted.ordinal, memory);
             crew.builders.spawn(build.run(reports.clone(), cancel.clone()));
@@ -185,6 +209,8 @@ struct Build {
     create: String,
     memory: u64,
     lock_timeout: Duration,
+    /// Without a lock against writers, and outside of a transaction.
+    concurrently: bool,
 }
 
 impl Build {
@@ -197,6 +223,7 @@ impl Build {
             create: record.plan.create_with_lists(lists(run, record, rows)),
             memory,
             lock_timeout: run.policy.lock_timeout,
+            concurrently: false,
         }
     }
 
@@ -242,10 +269,14 @@ impl Build {
             Session::open(&self.target, Side::Target, &format!("index {name}")).await?;
         let workers = if parallel { "" } else { "SET max_parallel_maintenance_workers = 0; " };
         let settings = format!(
-            "{}; {workers}SET maintenance_work_mem = '{}kB'; SET lock_timeout = {}; BEGIN",
+            "{}; {workers}SET maintenance_work_mem = '{}kB'; {}",
             store::enlist_sql(),
             self.memory / 1024,
-            self.lock_timeout.as_millis()
+            match self.concurrently {
+                // It waits for transactions, not in anybody's way.
+                true => "SET lock_timeout = 0".to_owned(),
+                false => format!("SET lock_timeout = {}; BEGIN", self.lock_timeout.as_millis()),
+            }
         );
         session.batch("prepare an index build", &settings).await?;
         let pid: i32 =
@@ -259,7 +290,7 @@ impl Build {
                 session.cancel(&self.target).await?;
                 return Err(Error::Interrupted);
             }
-            built = session.batch(&doing, &self.create) => built?,
+            built = self.create(&session, &doing) => built?,
         }
         let notices = session.take_notices();
         store::index_finished(
@@ -270,7 +301,9 @@ impl Build {
             &notices,
         )
         .await?;
-        session.batch("commit an index", "COMMIT").await?;
+        if !self.concurrently {
+            session.batch("commit an index", "COMMIT").await?;
+        }
         for text in notices {
             let _ = reports
                 .send(Report::Event(Event::Notice { text: format!("index {name}: {text}") }))
@@ -281,6 +314,26 @@ impl Build {
             .send(Report::Event(Event::IndexFinished { index: name.clone(), seconds }))
             .await;
         Ok(())
+    }
+}
+
+impl Build {
+    async fn create(&self, session: &Session, doing: &str) -> Result<()> {
+        if !self.concurrently {
+            return session.batch(doing, &self.create).await;
+        }
+        let table = &self.record.plan.table;
+        let name = QualifiedName::new(&table.schema, &self.record.plan.name).to_string();
+        let sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+        match session.query_opt("look for an index", sql, &[&name]).await?.map(|row| row.get(0)) {
+            Some(true) => return Ok(()),
+            Some(false) => {
+                let sql = format!("DROP INDEX CONCURRENTLY {name}");
+                session.batch("drop what an interrupted build left", &sql).await?;
+            }
+            None => {}
+        }
+        session.batch(doing, &IndexPlan::concurrently(&self.create)).await
     }
 }
 

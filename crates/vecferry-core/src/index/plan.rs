@@ -55,6 +55,17 @@ impl IndexPlan {
         }
     }
 
+    /// Whether apply may look rows up by it. Every b-tree without a predicate: they cost little beside a vector index,
+    /// and which one a server takes for a table with `REPLICA IDENTITY FULL` is its own choice.
+    pub fn serves_apply(&self) -> bool {
+        self.index.method == "btree" && !self.index.partial
+    }
+
+    /// The same statement without a lock against writers. Not to be run inside a transaction.
+    pub fn concurrently(create: &str) -> String {
+        create.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1)
+    }
+
     /// The statement to run, with `lists` replaced when one is given. Only IVFFlat has `lists`.
     pub fn create_with_lists(&self, lists: Option<u64>) -> String {
         let Some(lists) = lists.filter(|_| self.index.method == "ivfflat") else {

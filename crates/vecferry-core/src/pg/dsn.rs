@@ -102,6 +102,37 @@ impl Dsn {
         environment
     }
 
+    /// The connection string by which another server connects here, as `CREATE SUBSCRIPTION` takes it. Holds the
+    /// password; nothing may print it. A certificate file is named only when the string itself named one, for it has
+    /// to be on that server.
+    pub(crate) fn conninfo(&self) -> String {
+        let mut pairs = vec![
+            ("host", self.host.clone()),
+            ("port", self.port.to_string()),
+            ("user", self.user.clone()),
+            ("dbname", self.database.clone()),
+            ("sslmode", self.sslmode.as_str().to_owned()),
+            ("connect_timeout", self.connect_timeout.to_string()),
+        ];
+        if let Some(password) = &self.password {
+            pairs.push(("password", password.clone()));
+        }
+        if let Some(file) = &self.sslrootcert {
+            pairs.push(("sslrootcert", file.display().to_string()));
+        }
+        let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
+        let pairs: Vec<String> =
+            pairs.iter().map(|(key, value)| format!("{key}='{}'", quoted(value))).collect();
+        pairs.join(" ")
+    }
+
+    /// The same place without the certificate file, which is a path on this machine.
+    #[must_use]
+    pub(crate) fn without_certificate_file(mut self) -> Self {
+        self.sslrootcert = None;
+        self
+    }
+
     fn set(&mut self, key: &str, value: String) -> Result<(), String> {
         match key {
             "host" | "hostaddr" => self.host = value,

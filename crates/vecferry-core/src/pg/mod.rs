@@ -4,6 +4,7 @@
 mod dsn;
 mod failure;
 mod holders;
+mod lsn;
 mod name;
 pub mod programs;
 mod session;
@@ -13,6 +14,7 @@ mod wire;
 pub use dsn::{Dsn, SslMode};
 pub use failure::Failure;
 pub(crate) use holders::with_holders;
+pub use lsn::Lsn;
 pub use name::{QualifiedName, quote_ident, quote_literal};
 pub use session::Session;
 pub use stream::Stream;

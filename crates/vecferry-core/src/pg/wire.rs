@@ -47,11 +47,29 @@ impl WireConnection {
     /// # Errors
     /// [`crate::Error::Postgres`] naming the address.
     pub async fn open(dsn: &Dsn, side: Side, purpose: &str) -> Result<WireConnection> {
+        WireConnection::start(dsn, side, purpose, &[]).await
+    }
+
+    /// Like [`WireConnection::open`], as a connection that also takes replication commands in its database
+    /// (<https://www.postgresql.org/docs/current/protocol-replication.html>).
+    ///
+    /// # Errors
+    /// [`crate::Error::Postgres`] naming the address; SQLSTATE 42501 when the role may not replicate.
+    pub async fn open_replication(dsn: &Dsn, side: Side, purpose: &str) -> Result<WireConnection> {
+        WireConnection::start(dsn, side, purpose, &[("replication", "database")]).await
+    }
+
+    async fn start(
+        dsn: &Dsn,
+        side: Side,
+        purpose: &str,
+        more: &[(&str, &str)],
+    ) -> Result<WireConnection> {
         let doing = format!("connect to {dsn}");
         let stream = Stream::connect(dsn).await.map_err(on::<Failure>(side, &doing))?;
         let mut connection =
             WireConnection { stream, side, buffer: BytesMut::with_capacity(READ_SIZE) };
-        connection.log_in(dsn, purpose).await.map_err(on(side, &doing))?;
+        connection.log_in(dsn, purpose, more).await.map_err(on(side, &doing))?;
         connection.simple("prepare the session", &settings_statement()).await?;
         Ok(connection)
     }
@@ -172,7 +190,12 @@ impl WireConnection {
         }
     }
 
-    async fn log_in(&mut self, dsn: &Dsn, purpose: &str) -> Result<(), Failure> {
+    async fn log_in(
+        &mut self,
+        dsn: &Dsn,
+        purpose: &str,
+        more: &[(&str, &str)],
+    ) -> Result<(), Failure> {
         let application = format!("vecferry {purpose}");
         let parameters = [
             ("user", dsn.user.as_str()),
@@ -181,6 +204,7 @@ impl WireConnection {
             ("client_encoding", "UTF8"),
         ];
         let mut out = BytesMut::new();
+        let parameters = parameters.iter().chain(more).copied();
         frontend::startup_message(parameters, &mut out)?;
         self.write(&out).await?;
         loop {

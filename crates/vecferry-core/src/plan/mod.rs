@@ -18,24 +18,12 @@ pub use facts::{Build, Facts, Probe, Rate};
 pub use gather::gather;
 pub use summary::{ClusterSummary, VectorColumn, VectorIndex};
 
+pub use crate::policy::Method;
+
 use crate::inventory::TableKind;
 use crate::phase::Phase;
 use crate::preflight::human_bytes;
 use size::estimated_rows;
-
-/// A way to move the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// Parallel binary COPY, indexes after the rows, proof at the end.
-    Copy,
-    /// Copy under a replication slot's snapshot, then logical replication until cutover.
-    Follow,
-    /// Every document loaded, split and embedded anew.
-    Reembed,
-    /// Copy of a snapshot, then re-embedding of what changed since.
-    Delta,
-}
 
 /// The plan of a migration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -180,7 +168,8 @@ fn describe(facts: &Facts, phase: Phase) -> String {
             facts.selected().map(|table| table.constraints.len()).sum::<usize>()
         ),
         Phase::Analyze => "VACUUM (ANALYZE) every table, so that the planner knows them".into(),
-        Phase::Done => "nothing left".into(),
+        // Not on the route of a copy.
+        _ => "nothing left".into(),
     }
 }
 

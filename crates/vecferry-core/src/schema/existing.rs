@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Side};
 use crate::inventory::{Inventory, Table};
 use crate::migration::Run;
 use crate::pg::{CopyFormat, Session, quote_ident};
-use crate::policy::Existing;
+use crate::policy::{Existing, Method};
 use crate::source::SourceSnapshot;
 use crate::store::Relation;
 
@@ -101,6 +101,8 @@ async fn plan_relation(
             bot: bot.map(str::to_owned),
             existed: there.is_some(),
             preserved,
+            // The first slot's; an interrupted copy may hand tables over to another.
+            link: (run.route.method() == Method::Follow).then_some(0),
         },
         parts: split(table, run.policy.part_bytes, snapshot.inventory.server.version_num),
         holds_rows,

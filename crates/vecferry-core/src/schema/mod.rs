@@ -24,7 +24,7 @@ use crate::inventory::{Extension, Inventory, Table};
 use crate::migration::Run;
 use crate::pg::programs::Programs;
 use crate::pg::{Failure, Session, quote_ident, quote_literal};
-use crate::phase::Phase;
+use crate::phase::{Phase, Route};
 use crate::report::Event;
 use crate::source::SourceSnapshot;
 use crate::store;
@@ -63,7 +63,7 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     store::prepare(session).await?;
     let extensions = create_extensions(run, source, &target).await?;
     run_script(session, "create the schema", &script).await?;
-    store::insert(session, &run.id, &source.identity, begun.estimates).await?;
+    store::insert(session, &run.id, run.route, &source.identity, begun.estimates).await?;
     let recorded = Objects { with_roles, objects };
     store::insert_archive(session, &run.id, &archive.bytes().await?, &recorded).await?;
     for planned in &relations {
@@ -127,7 +127,9 @@ pub(crate) async fn finish(run: &Run<'_>, built: &[IndexPlan], begun: Instant) -
     let script = archive.script(Section::PostData, &entries, recorded.with_roles).await?;
     let session = &run.control;
     session.batch("begin", "BEGIN").await?;
-    for statement in built.iter().flat_map(|plan| &plan.attach) {
+    // Where apply has started already, the keys' constraints are there.
+    let attached = |plan: &&IndexPlan| run.route == Route::FollowApplyFirst && plan.serves_apply();
+    for statement in built.iter().filter(|plan| !attached(plan)).flat_map(|plan| &plan.attach) {
         session.batch("attach a constraint to its index", statement).await?;
     }
     run_script(session, "create constraints and triggers", &script).await?;

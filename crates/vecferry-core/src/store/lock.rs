@@ -54,6 +54,17 @@ pub(crate) async fn lock(session: &Session) -> Result<()> {
     Ok(())
 }
 
+/// Gives the target's lock back, so that another process may work on the migration while this one watches.
+///
+/// # Errors
+/// [`Error::Postgres`] when the target fails.
+pub(crate) async fn unlock(session: &Session) -> Result<()> {
+    session
+        .query("release the migration lock", "SELECT pg_advisory_unlock($1)", &[&LOCK_KEY])
+        .await?;
+    Ok(())
+}
+
 /// The statement by which a session that writes for a run makes itself known to later ones.
 pub(crate) fn enlist_sql() -> String {
     format!("SELECT pg_advisory_lock_shared({WORKERS_KEY})")

@@ -3,6 +3,7 @@
 //! Rule: a record that speaks of rows or objects on the target is written in the transaction that makes them true.
 //! The functions here therefore take the session (or return the statement) of whoever holds that transaction.
 
+mod link;
 mod lock;
 mod read;
 
@@ -13,11 +14,15 @@ use crate::copy::part::{Part, PreservedBots};
 use crate::error::Result;
 use crate::index::IndexPlan;
 use crate::pg::{CopyFormat, QualifiedName, Session, quote_literal};
-use crate::phase::Phase;
+use crate::phase::{Phase, Route};
 use crate::schema::Objects;
 use crate::source::{SnapshotBounds, SourceIdentity};
 
-pub(crate) use lock::{enlist_sql, lock, lock_holder};
+pub(crate) use link::{
+    LinkRecord, insert_link, move_to_link, record_consistent_point, record_replica_identity,
+    replica_identities,
+};
+pub(crate) use lock::{enlist_sql, lock, lock_holder, unlock};
 pub(crate) use read::{
     FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, preserved_bots, unsigned,
 };
@@ -46,6 +51,8 @@ pub(crate) struct Relation {
     pub existed: bool,
     /// Bots whose rows on the target are left alone.
     pub preserved: PreservedBots,
+    /// Ordinal of the slot that sends its changes; `None` in a `copy`.
+    pub link: Option<i32>,
 }
 
 /// Creates the schema and its tables where they are missing.
@@ -65,22 +72,30 @@ pub(crate) async fn exists(session: &Session) -> Result<bool> {
     Ok(session.query_one("look for the record", sql, &[]).await?.get(0))
 }
 
-/// Inserts a migration in its first phase, with its tables, parts and indexes. Runs in the transaction that creates
-/// the schema.
+/// Inserts a migration in its first phase, unless it is there already: `copy` does so in the transaction that creates
+/// the schema, `follow` before it makes its slot.
 ///
 /// # Errors
 /// [`crate::Error::Postgres`] when the target fails.
 pub(crate) async fn insert(
     session: &Session,
     id: &str,
+    route: Route,
     source: &SourceIdentity,
     estimates: &[(Phase, f64)],
 ) -> Result<()> {
     let estimates: serde_json::Map<String, serde_json::Value> =
         estimates.iter().map(|(phase, seconds)| (phase.to_string(), (*seconds).into())).collect();
-    let sql = "INSERT INTO vecferry.migration (id, method, source, phase, estimates) \
-               VALUES ($1, 'copy', $2, 'schema', $3)";
-    session.execute("record the migration", sql, &[&id, &Json(source), &Json(estimates)]).await?;
+    let sql = "INSERT INTO vecferry.migration (id, method, route, source, phase, estimates) \
+               VALUES ($1, $2, $3, $4, 'schema', $5) ON CONFLICT (id) DO NOTHING";
+    let (method, route) = (route.method().as_str(), route.as_str());
+    session
+        .execute(
+            "record the migration",
+            sql,
+            &[&id, &method, &route, &Json(source), &Json(estimates)],
+        )
+        .await?;
     Ok(())
 }
 
@@ -99,7 +114,7 @@ pub(crate) async fn insert_relation(
     let format = crate::copy::stream::keyword(relation.format);
     let oid = i64::from(relation.oid);
     let sql = "INSERT INTO vecferry.relation (migration, oid, schema, name, relfilenode, shape, columns, format, \
-               bot, existed, preserved) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+               bot, existed, preserved, link) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     session
         .execute(
             "record a table",
@@ -116,6 +131,7 @@ pub(crate) async fn insert_relation(
                 &relation.bot,
                 &relation.existed,
                 &Json(preserved),
+                &relation.link,
             ],
         )
         .await?;

@@ -12,7 +12,7 @@ use crate::copy::part::{Part, PreservedBots};
 use crate::error::{Error, Result, on};
 use crate::index::IndexPlan;
 use crate::pg::{CopyFormat, QualifiedName, Session};
-use crate::phase::Phase;
+use crate::phase::{Phase, Route};
 use crate::source::{SnapshotBounds, SourceIdentity};
 
 /// A migration as recorded.
@@ -20,8 +20,8 @@ use crate::source::{SnapshotBounds, SourceIdentity};
 pub(crate) struct MigrationRecord {
     /// Migration id.
     pub id: String,
-    /// `copy`.
-    pub method: String,
+    /// Its method and the order of its phases.
+    pub route: Route,
     /// Source it belongs to.
     pub source: SourceIdentity,
     /// Phase in progress.
@@ -46,18 +46,20 @@ impl MigrationRecord {
     /// # Errors
     /// [`Error::Postgres`] when the target cannot be read.
     pub(crate) async fn newest(session: &Session) -> Result<Option<MigrationRecord>> {
-        let sql = r#"SELECT id, method, source, phase, phase_seconds, estimates,
+        let sql = r#"SELECT id, route, source, phase, phase_seconds, estimates,
             to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), to_char(updated_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
             to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), last_error
             FROM vecferry.migration ORDER BY started_at DESC LIMIT 1"#;
         let Some(row) = session.query_opt("read the record", sql, &[]).await? else {
             return Ok(None);
         };
-        let phase: String = row.get(3);
+        let (route, phase): (String, String) = (row.get(1), row.get(3));
         let Json(source): Json<SourceIdentity> = row.get(2);
         Ok(Some(MigrationRecord {
             id: row.get(0),
-            method: row.get(1),
+            route: Route::parse(&route).ok_or_else(|| Error::Bug {
+                what: format!("the record names a route {route:?} that is unknown"),
+            })?,
             source,
             phase: Phase::parse(&phase).ok_or_else(|| Error::Bug {
                 what: format!("the record names a phase {phase:?} that is unknown"),
@@ -112,7 +114,7 @@ impl RelationRecord {
     /// # Errors
     /// [`Error::Postgres`] when the target cannot be read.
     pub(crate) async fn all(session: &Session, id: &str) -> Result<Vec<RelationRecord>> {
-        let sql = "SELECT oid, schema, name, relfilenode, shape, columns, format, bot, existed, preserved \
+        let sql = "SELECT oid, schema, name, relfilenode, shape, columns, format, bot, existed, preserved, link \
                    FROM vecferry.relation WHERE migration = $1 ORDER BY schema, name";
         let rows = session.query("read the record's tables", sql, &[&id]).await?;
         let mut records: Vec<RelationRecord> = rows.iter().map(relation).collect();
@@ -192,6 +194,7 @@ fn relation(row: &Row) -> RelationRecord {
             bots: bots.filter_map(|bot| bot.as_str().map(str::to_owned)).collect(),
             null: preserved["null"].as_bool().unwrap_or(false),
         },
+        link: row.get(10),
     };
     RelationRecord { relation, open: Vec::new(), finished: Vec::new() }
 }

@@ -1,12 +1,13 @@
 -- The record of migrations, on the target, so that it commits together with the rows it speaks of and can be read
--- from any machine. Layout version 1; `vecferry cleanup` drops all of it.
+-- from any machine. Layout version 2; `vecferry cleanup` drops all of it.
 CREATE SCHEMA IF NOT EXISTS vecferry;
 
 -- One row per migration. `phase` is the phase in progress; everything before it is complete.
 CREATE TABLE IF NOT EXISTS vecferry.migration (
   id text PRIMARY KEY,
-  layout int NOT NULL DEFAULT 1,
+  layout int NOT NULL DEFAULT 2,
   method text NOT NULL,
+  route text NOT NULL,
   source jsonb NOT NULL,
   phase text NOT NULL,
   phase_seconds jsonb NOT NULL DEFAULT '{}',
@@ -24,7 +25,27 @@ CREATE TABLE IF NOT EXISTS vecferry.archive (
   objects jsonb NOT NULL
 );
 
--- One row per table that is moved, written with the schema.
+-- One row per slot of a `follow`, written before the slot is made on the source, so that no slot is ever without a
+-- record. Publication, slot and subscription have names made of the migration's id and the ordinal.
+CREATE TABLE IF NOT EXISTS vecferry.link (
+  migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
+  ordinal int NOT NULL,
+  consistent_point text,
+  PRIMARY KEY (migration, ordinal)
+);
+
+-- Tables of the source whose replica identity was set for `follow`, written before it is set; `statement` sets back
+-- what was there.
+CREATE TABLE IF NOT EXISTS vecferry.replica_identity (
+  migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
+  schema text NOT NULL,
+  name text NOT NULL,
+  statement text NOT NULL,
+  PRIMARY KEY (migration, schema, name)
+);
+
+-- One row per table that is moved, written with the schema. `link` is the ordinal of the slot that sends its changes;
+-- NULL in a `copy`.
 CREATE TABLE IF NOT EXISTS vecferry.relation (
   migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
   oid bigint NOT NULL,
@@ -37,6 +58,7 @@ CREATE TABLE IF NOT EXISTS vecferry.relation (
   bot text,
   existed boolean NOT NULL,
   preserved jsonb NOT NULL,
+  link int,
   PRIMARY KEY (migration, oid)
 );
 

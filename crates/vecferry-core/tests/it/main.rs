@@ -4,6 +4,7 @@
 
 mod copy;
 mod fixture;
+mod follow;
 mod interrupted;
 mod plan;
 mod preflight;

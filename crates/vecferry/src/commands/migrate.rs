@@ -22,9 +22,12 @@ use crate::units::{count, counted, duration, size};
 
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    if let Some(method @ (Method::Follow | Method::Reembed | Method::Delta)) = args.method {
+    if let Some(method @ (Method::Reembed | Method::Delta)) = args.method {
         let what = format!("--method {method:?} is not in this version").to_lowercase();
-        return Err(Error::Usage { what, hint: Some("this version knows --method copy".into()) });
+        return Err(Error::Usage {
+            what,
+            hint: Some("this version knows --method copy and --method follow".into()),
+        });
     }
     let clusters = settings.clusters()?;
     let policy = settings.policy(&args.selection, &args.work);
@@ -41,7 +44,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         // Those of a run that is continued are recorded.
         false => Vec::new(),
     };
-    let options = RunOptions { restart: args.restart, estimates };
+    let options = RunOptions { restart: args.restart, detach: args.detach, estimates };
     let progress = Progress::of_events(ui);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
     progress.finish();

@@ -105,6 +105,7 @@ pub(crate) fn happening(event: &Event, verbose: u8) -> Option<String> {
         }
         Event::PartFinished { .. }
         | Event::Copying { .. }
+        | Event::Following { .. }
         | Event::Verifying { .. }
         | Event::IndexProgress { .. }
         | Event::Finished(_) => return None,

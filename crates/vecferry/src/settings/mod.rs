@@ -112,6 +112,8 @@ impl Settings {
         };
         let number = |flag: Option<u32>, file: Option<u32>| flag.or(file).map(|n| n as usize);
         Policy {
+            method: None,
+            follow: default.follow,
             knowledge: file.knowledge.clone(),
             include: patterns(&selection.include, &file.include),
             exclude: patterns(&selection.exclude, &file.exclude),
