@@ -13,7 +13,7 @@ const LONGEST_FILE: usize = 500;
 const VAGUE_NAMES: [&str; 5] = ["utils", "util", "helpers", "common", "manager"];
 
 /// Decisions of the core: pure functions over plain data, so that tests can try every case.
-const PURE_FILES: [&str; 23] = [
+const PURE_FILES: [&str; 26] = [
     "phase.rs",
     "knowledge.rs",
     "inventory.rs",
@@ -30,6 +30,9 @@ const PURE_FILES: [&str; 23] = [
     "plan/methods.rs",
     "plan/summary.rs",
     "plan/size.rs",
+    "follow/pgoutput.rs",
+    "follow/conflict/cause.rs",
+    "follow/conflict/judge.rs",
     "preflight/access.rs",
     "preflight/capacity.rs",
     "preflight/connection.rs",

@@ -10,6 +10,7 @@
 pub mod cleanup;
 pub mod copy;
 pub mod error;
+pub mod follow;
 pub mod index;
 pub mod inspect;
 pub mod inventory;
