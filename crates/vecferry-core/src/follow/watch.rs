@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::conflict::{Stopped, diagnose};
 use super::health::{Health, LinkState};
 use super::link::{self, Link};
 use super::links;
@@ -18,7 +19,9 @@ use crate::inspect::inspect;
 use crate::migration::Run;
 use crate::pg::{Lsn, Session};
 use crate::phase::Phase;
+use crate::policy::Clusters;
 use crate::report::Event;
+use crate::schema::shape;
 use crate::store::{self, MigrationRecord, RelationRecord};
 
 /// How often the servers are asked.
@@ -197,7 +200,7 @@ impl<'a> Watch<'a> {
         failures.disabled += i64::from(health == Health::Stopped);
         let failed = errors.map_or(0, |errors| errors - failures.errors);
         if failed >= TRIES || failures.disabled > TRIES {
-            return Err(ended(link, &health));
+            return Err(failing(self.run.clusters, link).await);
         }
         match health {
             Health::Applying => Ok(()),
@@ -252,7 +255,8 @@ async fn sessions(run: &Run<'_>) -> Result<(Session, Session)> {
     ))
 }
 
-/// Refuses to go on when the source's tables are not what was copied.
+/// Refuses to go on when the source's tables are not what was copied. A change that somebody has made on the target as
+/// well is taken over into the record.
 ///
 /// # Errors
 /// [`Error::Refused`] naming what differs.
@@ -261,8 +265,30 @@ pub(crate) async fn refuse_altered(
     sender: &Session,
     receiver: &Session,
 ) -> Result<()> {
-    let records = RelationRecord::all(receiver, &run.id).await?;
-    let found = altered(run.policy, &inspect(sender).await?, &records);
+    let mut records = RelationRecord::all(receiver, &run.id).await?;
+    let source = inspect(sender).await?;
+    if altered(run.policy, &source, &records).is_empty() {
+        return Ok(());
+    }
+    let target = inspect(receiver).await?;
+    for record in &mut records {
+        let relation = &mut record.relation;
+        let (Some(theirs), Some(ours)) =
+            (source.table(&relation.name), target.table(&relation.name))
+        else {
+            continue;
+        };
+        if theirs.oid == relation.oid
+            && shape(theirs) != relation.shape
+            && shape(theirs) == shape(ours)
+        {
+            relation.shape = shape(theirs);
+            store::record_shape(receiver, &run.id, relation).await?;
+            let text = format!("{} was altered on both clusters alike", relation.name.plain());
+            run.reporter.event(&Event::Notice { text });
+        }
+    }
+    let found = altered(run.policy, &source, &records);
     if found.is_empty() {
         return Ok(());
     }
@@ -270,10 +296,33 @@ pub(crate) async fn refuse_altered(
         side: Side::Source,
         what: format!("the source's schema changed while it is followed: {}", found.join(", ")),
         hint: Some(
-            "undo the change, or begin again with `vecferry migrate --method follow --restart`; a new table may be left out with --exclude"
+            "make the same change on the target, then run `vecferry migrate` again; leave a new table out with --exclude; \
+             or begin again with `vecferry migrate --method follow --restart`"
                 .into(),
         ),
     })
+}
+
+/// What keeps apply from going on, with the ways out. Apply is left to try again by itself: once its cause is removed
+/// it goes on without us.
+async fn failing(clusters: &Clusters, link: &Link) -> Error {
+    let stopped = Stopped {
+        slot: link.name.clone(),
+        publications: vec![link.name.clone()],
+        subscription: link.name.clone(),
+    };
+    let (why, hint) = match diagnose(clusters, &stopped).await {
+        Ok(diagnosis) => (diagnosis.line(), diagnosis.ways_out().join("; ")),
+        Err(error) => (
+            format!("and what stops it could not be found out: {error}"),
+            "the target server's log names the error of its apply worker".to_owned(),
+        ),
+    };
+    Error::Refused {
+        side: other(link.from),
+        what: format!("apply fails again and again at the same change: {why}"),
+        hint: Some(hint),
+    }
 }
 
 /// The end of a link that no waiting brings back.

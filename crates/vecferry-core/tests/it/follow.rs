@@ -271,3 +271,38 @@ async fn either_cluster_may_restart_while_it_is_followed() {
     follow(&clusters, &following(), &Recorder::default()).await.unwrap();
     assert_same_content(&source, &target).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_made_on_both_clusters_is_taken_over() {
+    let pair = pair().await;
+    let source = items(&pair.source, "both", 100).await;
+    let target = Database::create(&pair.target, "both").await.unwrap();
+    let clusters = clusters(&source, &target);
+    follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+    for side in [&target, &source] {
+        side.batch("ALTER TABLE items ADD extra int DEFAULT 7").await.unwrap();
+    }
+    source.batch("UPDATE items SET extra = 8 WHERE botid = 'bot1'").await.unwrap();
+    follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+    assert_same_content(&source, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_is_shown_with_the_rows_key_and_apply_goes_on_once_it_is_removed() {
+    let pair = pair().await;
+    let source = items(&pair.source, "conflict", 100).await;
+    let target = Database::create(&pair.target, "conflict").await.unwrap();
+    let clusters = clusters(&source, &target);
+    follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+    let row = "INSERT INTO items (id, botid, content) VALUES ('taken', 'bot9', 'from here')";
+    target.batch(row).await.unwrap();
+    source.batch(row).await.unwrap();
+    let error = follow(&clusters, &following(), &Recorder::default()).await.unwrap_err();
+    assert_eq!(error.side(), Some(Side::Target));
+    assert!(error.to_string().contains("key (id) = ('taken"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("DELETE FROM") && hint.contains("SKIP (lsn = "), "{hint}");
+    target.batch("DELETE FROM items WHERE id = 'taken'").await.unwrap();
+    follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+    assert_same_content(&source, &target).await;
+}
