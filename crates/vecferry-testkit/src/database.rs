@@ -81,6 +81,17 @@ impl Session {
 impl Database {
     /// Creates an empty database whose name begins with `hint`.
     pub async fn create(cluster: &Cluster, hint: &str) -> Result<Database> {
+        Database::create_with(cluster, hint, "").await
+    }
+
+    /// Creates a database with all that is in another one of the same cluster, which nobody may be
+    /// connected to for the moment.
+    pub async fn copy_of(&self, cluster: &Cluster, hint: &str) -> Result<Database> {
+        let options = format!("TEMPLATE \"{}\" STRATEGY file_copy", self.name);
+        Database::create_with(cluster, hint, &options).await
+    }
+
+    async fn create_with(cluster: &Cluster, hint: &str, options: &str) -> Result<Database> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Clusters are shared by processes, hence the process id; names are cut at 63 bytes.
@@ -90,7 +101,7 @@ impl Database {
         let maintenance_url = cluster.url("postgres");
         let session = Session::open(&maintenance_url).await?;
         session
-            .batch_execute(&format!("CREATE DATABASE \"{name}\""))
+            .batch_execute(&format!("CREATE DATABASE \"{name}\" {options}"))
             .await
             .map_err(|source| Error::Database { action: format!("create {name}"), source })?;
         let url = cluster.url(&name);
