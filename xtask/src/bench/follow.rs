@@ -208,6 +208,7 @@ mod tests {
         assert_eq!(result["cutovers"].as_array().unwrap().len(), 2, "{result}");
         assert!(result["cutovers"][0]["seen_seconds"].as_f64().unwrap() > 0.0);
         assert!(result["cutovers"][1]["rollback"]["seen_seconds"].as_f64().unwrap() > 0.0);
+        assert!(result["step_seconds"]["all"]["p50"].as_f64().unwrap() > 0.0);
         assert!(result["catch_up"]["ratio"].as_f64().unwrap() > 0.0);
         assert_eq!(result["latency"].as_array().unwrap().len(), 3);
     }

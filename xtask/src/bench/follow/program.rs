@@ -85,11 +85,12 @@ impl Vecferry {
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("start vecferry {}", arguments[0]))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let status = output.status;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        let (status, answer, said) = (output.status, text(&output.stdout), text(&output.stderr));
         let command = arguments[0];
-        ensure!(status.success(), "vecferry {command} ended with {status}: {}", said.trim());
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        // A refused cutover says its reasons in the object that it prints.
+        ensure!(status.success(), "vecferry {command} ended with {status}: {said} {answer}");
+        Ok(answer)
     }
 }
 

@@ -121,70 +121,111 @@ impl Record {
             if arguments.no_fsync { "off" } else { "on" },
             arguments.connections,
             self.tables(),
-            match self.failures.len() {
-                0 => "Nothing acknowledged was lost and nothing refused came through.\n".to_owned(),
-                failed => format!("**{failed} failures, see result.json.**\n"),
-            },
+            self.verdict(),
         );
         std::fs::write(self.folder.join("README.md"), readme).context("write README.md")
     }
 
-    /// The figures as Markdown. Writing to a String cannot fail.
-    pub(super) fn tables(&self) -> String {
-        let mut text = String::new();
-        if !self.cutovers.is_empty() {
-            text.push_str(
-                "| downtime, seconds | switches | p50 | p99 | min–max |\n\
-                 | --- | ---: | ---: | ---: | ---: |\n",
-            );
-            for (name, values) in self.downtimes() {
-                let (least, most) = spread(&values);
-                let _ = writeln!(
-                    text,
-                    "| {name} | {} | {} | {} | {least:.3}–{most:.3} |",
-                    values.len(),
-                    shown(percentile_of(&values, 0.5)),
-                    shown(percentile_of(&values, 0.99)),
-                );
+    fn verdict(&self) -> String {
+        match (self.failures.len(), self.cutovers.len()) {
+            (0, 0) => String::new(),
+            (0, _) => {
+                let writes: u64 = self.cutovers.iter().map(|round| round.acknowledged).sum();
+                format!(
+                    "Of {writes} writes acknowledged around the cutovers none was lost, and none \
+                     that was refused came through.\n"
+                )
             }
-            text.push('\n');
+            (failed, _) => format!("**{failed} failures, see result.json.**\n"),
         }
-        if !self.catch_ups.is_empty() {
-            let mib = self.catch_ups.iter().map(|one| one.bytes >> 20).max().unwrap_or_default();
+    }
+
+    /// The figures as Markdown.
+    pub(super) fn tables(&self) -> String {
+        let tables = [self.downtime_table(), self.catch_up_table(), self.latency_table()];
+        tables.into_iter().filter(|table| !table.is_empty()).map(|table| table + "\n").collect()
+    }
+
+    /// Writing to a String cannot fail, here and below.
+    fn downtime_table(&self) -> String {
+        let mut text = String::new();
+        if self.cutovers.is_empty() {
+            return text;
+        }
+        text.push_str(
+            "| downtime, seconds | switches | p50 | p99 | min–max |\n\
+             | --- | ---: | ---: | ---: | ---: |\n",
+        );
+        let steps = self.steps().into_iter().map(|(name, values)| (format!("… {name}"), values));
+        let downtimes = self.downtimes().into_iter();
+        let downtimes = downtimes.map(|(name, values)| (name.to_owned(), values));
+        for (name, values) in downtimes.chain(steps) {
+            let (least, most) = spread(&values);
             let _ = writeln!(
                 text,
-                "| catch-up with {mib} MiB of WAL | runs | median s | ratio |\n\
-                 | --- | ---: | ---: | ---: |"
+                "| {name} | {} | {} | {} | {least:.3}–{most:.3} |",
+                values.len(),
+                shown(percentile_of(&values, 0.5)),
+                shown(percentile_of(&values, 0.99)),
             );
-            for (name, values, ratio) in [
-                ("plain subscription", self.plain(), None),
-                ("vecferry", self.ours(), self.ratio()),
-            ] {
-                let (runs, seconds) = (values.len(), shown(median(&values)));
-                let _ = writeln!(text, "| {name} | {runs} | {seconds} | {} |", shown(ratio));
-            }
-            text.push('\n');
-        }
-        if !self.windows.is_empty() {
-            text.push_str(
-                "| writes to the source | writes/s | p50 ms | p99 ms | longest ms |\n\
-                 | --- | ---: | ---: | ---: | ---: |\n",
-            );
-            for window in &self.windows {
-                let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
-                let _ = writeln!(
-                    text,
-                    "| {} | {:.0} | {:.2} | {:.2} | {:.1} |",
-                    window.name,
-                    window.writes as f64 / window.seconds,
-                    ms(window.p50),
-                    ms(window.p99),
-                    ms(window.longest),
-                );
-            }
-            text.push('\n');
         }
         text
+    }
+
+    fn catch_up_table(&self) -> String {
+        let mut text = String::new();
+        if self.catch_ups.is_empty() {
+            return text;
+        }
+        let mib = self.catch_ups.iter().map(|one| one.bytes >> 20).max().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "| catch-up with {mib} MiB of WAL | runs | median s | ratio |\n\
+             | --- | ---: | ---: | ---: |"
+        );
+        let contestants =
+            [("plain subscription", self.plain(), None), ("vecferry", self.ours(), self.ratio())];
+        for (name, values, ratio) in contestants {
+            let (runs, seconds) = (values.len(), shown(median(&values)));
+            let _ = writeln!(text, "| {name} | {runs} | {seconds} | {} |", shown(ratio));
+        }
+        text
+    }
+
+    fn latency_table(&self) -> String {
+        let mut text = String::new();
+        if self.windows.is_empty() {
+            return text;
+        }
+        text.push_str(
+            "| writes to the source | writes/s | p50 ms | p99 ms | longest ms |\n\
+             | --- | ---: | ---: | ---: | ---: |\n",
+        );
+        for window in &self.windows {
+            let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
+            let _ = writeln!(
+                text,
+                "| {} | {:.0} | {:.2} | {:.2} | {:.1} |",
+                window.name,
+                window.writes as f64 / window.seconds,
+                ms(window.p50),
+                ms(window.p99),
+                ms(window.longest),
+            );
+        }
+        text
+    }
+
+    /// Each step of the cutovers with its seconds, in the order in which they come.
+    fn steps(&self) -> Vec<(String, Vec<f64>)> {
+        let mut steps: Vec<(String, Vec<f64>)> = Vec::new();
+        for (name, seconds) in self.cutovers.iter().flat_map(|round| &round.cutover.said.steps) {
+            match steps.iter_mut().find(|(known, _)| known == name) {
+                Some((_, values)) => values.push(*seconds),
+                None => steps.push((name.clone(), vec![*seconds])),
+            }
+        }
+        steps
     }
 
     /// Each kind of downtime with its values.
@@ -231,6 +272,8 @@ impl Record {
             .into_iter()
             .map(|(name, values)| (name.to_owned(), figures(&values)))
             .collect();
+        let steps: serde_json::Map<String, Value> =
+            self.steps().into_iter().map(|(name, values)| (name, figures(&values))).collect();
         json!({
             "version": 1,
             "started": self.started.to_string(),
@@ -244,6 +287,7 @@ impl Record {
             "source": { "postgres": Version::Pg16.postgres(), "pgvector": Version::Pg16.pgvector() },
             "target": { "postgres": Version::Pg18.postgres(), "pgvector": Version::Pg18.pgvector() },
             "downtime_seconds": downtimes,
+            "step_seconds": steps,
             "cutovers": self.cutovers.iter().map(round).collect::<Vec<_>>(),
             "catch_up": {
                 "wal_bytes": self.catch_ups.iter().map(|one| one.bytes).collect::<Vec<_>>(),
