@@ -270,6 +270,43 @@ async fn a_row_taken_from_under_the_writer_is_noticed_when_it_is_written_to() {
     assert!(violations.iter().any(|violation| violation.contains("is missing")), "{violations:?}");
 }
 
+#[tokio::test]
+async fn what_a_subscription_carries_over_is_what_the_ledger_says() {
+    let (source, mut options) = prepared("published").await;
+    let target = Database::with_vector(&pair().await.target, "subscribed").await.unwrap();
+    target.batch(&options.tables()).await.unwrap();
+    source.batch("CREATE PUBLICATION everything FOR TABLE items, side").await.unwrap();
+    let subscribe = format!(
+        "CREATE SUBSCRIPTION {} CONNECTION '{}' PUBLICATION everything
+           WITH (binary = true, copy_data = false, streaming = parallel, origin = none)",
+        target.name(),
+        source.url()
+    );
+    target.batch(&subscribe).await.unwrap();
+    // Some transactions larger than one statement of the writer takes.
+    (options.mix.transaction, options.mix.transaction_rows) = (2, 700);
+    let writer = Writer::start(options).unwrap();
+    assert!(writer.wait_for_acknowledged(1500, SOON));
+    let ledger = writer.stop();
+    clean(&ledger, source.url()).await;
+    // Until all is applied the same check tells what is not there yet.
+    let deadline = std::time::Instant::now() + SOON;
+    loop {
+        let violations = ledger.check(target.url()).await.unwrap();
+        if violations.is_empty() {
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} left: {}",
+            violations.len(),
+            violations[0]
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ledger.unknown() + ledger.refused(), 0);
+}
+
 /// A server may still work for a connection that is gone.
 async fn wait_for_rest(database: &Database) {
     let working = "SELECT count(*) FROM pg_stat_activity

@@ -77,7 +77,7 @@ pub(super) fn round(ground: &Ground, number: u32) -> Result<Round> {
 fn back(
     ground: &Ground,
     course: &Course,
-    vecferry: &Vecferry,
+    vecferry: &Vecferry<'_>,
     writer: (&Writer, &Path),
 ) -> Result<(Switch, Vec<String>)> {
     let (writer, file) = writer;

@@ -77,8 +77,9 @@ impl Ground {
     }
 
     /// The program on these databases, or nothing when the run is without it.
-    pub(super) fn vecferry(&self, course: &Course) -> Option<Vecferry> {
+    pub(super) fn vecferry(&self, course: &Course) -> Option<Vecferry<'_>> {
         self.program.as_ref().map(|program| Vecferry {
+            runtime: &self.runtime,
             program: program.clone(),
             pg_bin_dir: self.pg_bin_dir.clone(),
             folder: self.folder.clone(),

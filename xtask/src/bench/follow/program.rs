@@ -1,14 +1,20 @@
 //! vecferry as an operator drives it: its command line, exit codes and JSON, and nothing else.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokio::process::Command;
+use tokio::runtime::Runtime;
+
+/// No command takes so long; one that hangs must not hang the bench.
+const LONGEST: Duration = Duration::from_secs(1800);
 
 /// The program on one pair of databases.
-pub(super) struct Vecferry {
+pub(super) struct Vecferry<'a> {
+    pub(super) runtime: &'a Runtime,
     pub(super) program: PathBuf,
     pub(super) pg_bin_dir: PathBuf,
     pub(super) folder: PathBuf,
@@ -27,7 +33,7 @@ pub(super) struct Switched {
     pub(super) seconds: f64,
 }
 
-impl Vecferry {
+impl Vecferry<'_> {
     /// Copies, and returns when the target follows; how long that took in seconds.
     pub(super) fn migrate(&self) -> Result<f64> {
         let started = Instant::now();
@@ -77,14 +83,18 @@ impl Vecferry {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(["--source", &self.source, "--target", &self.target, "--quiet"])
             .args(arguments)
             .env("VECFERRY_PG_BIN_DIR", &self.pg_bin_dir)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("start vecferry {}", arguments[0]))?;
+            .kill_on_drop(true);
+        let ended = async { tokio::time::timeout(LONGEST, command.output()).await };
+        let output = self.runtime.block_on(ended);
+        let output = output.with_context(|| format!("vecferry {} hangs", arguments[0]))?;
+        let output = output.with_context(|| format!("start vecferry {}", arguments[0]))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         let (status, answer, said) = (output.status, text(&output.stdout), text(&output.stderr));
         let command = arguments[0];
@@ -136,7 +146,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a url");
         let url = "postgresql://u:p%40'\"$x@127.0.0.1:5432/db";
-        let status = Command::new("sh")
+        let status = std::process::Command::new("sh")
             .args(["-c", &hook(&file).unwrap()])
             .env("VECFERRY_SWITCH_URL", url)
             .status()
