@@ -143,7 +143,10 @@ async fn run_once(
     };
     let outcome = until_cancelled(cancel, run.advance(record, attempts)).await;
     if let Err((phase, spent, error)) = &outcome {
-        run.note_interruption(*phase, *spent, error).await;
+        // Ceasing to watch stops nothing.
+        if !matches!((phase, error), (Phase::Following, Error::Interrupted)) {
+            run.note_interruption(*phase, *spent, error).await;
+        }
     }
     outcome.map_err(|(_, _, error)| error)?;
     run.summarize(begun).await
