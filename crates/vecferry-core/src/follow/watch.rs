@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK_AT_TABLES: Duration = Duration::from_secs(10);
 
 /// How far behind the target may be and count as caught up: what a busy server writes in a second or two.
-const CAUGHT_UP_BYTES: u64 = 16 << 20;
+pub(crate) const CAUGHT_UP_BYTES: u64 = 16 << 20;
 
 /// How often apply is started again at the same place before its cause counts as lasting. A deadlock with somebody's
 /// query on the target passes; a conflict does not.

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod cleanup_follow;
 mod copy;
 mod fixture;
 mod follow;
 mod interrupted;
 mod plan;
 mod preflight;
+mod status_follow;
 mod verify;
