@@ -164,7 +164,7 @@ fn owned(owner: Owner, side: Side, (kind, name): (&str, String), way: (&str, Act
             step(side, kind, name, &format!("{effect}; of a migration without a record"), action)
         }
         Owner::Other => {
-            let effect = "stays: of another migration; --orphans removes it";
+            let effect = "of another migration; --orphans removes it";
             step(side, kind, name, effect, Action::Keep)
         }
     }
@@ -207,7 +207,7 @@ fn identities(facts: &Facts) -> Vec<Step> {
     let step_of = |(table, statement): &(QualifiedName, String)| {
         let needed = facts.published.iter().find(|(name, by)| name == table && !goes(by));
         let (effect, action) = match needed {
-            Some((_, by)) => (format!("stays: publication {by} needs it"), Action::Keep),
+            Some((_, by)) => (format!("publication {by} needs it"), Action::Keep),
             None => {
                 let (table, statement) = (table.clone(), statement.clone());
                 (format!("set back: {statement}"), Action::SetIdentityBack { table, statement })
@@ -262,7 +262,7 @@ fn unseen(facts: &Facts) -> Vec<Step> {
         steps.push(keep("source", "all of it".into(), effect));
     }
     for one in facts.follows() {
-        let there = |sql: String| format!("stays, if it is still on {}: {sql}", one.address);
+        let there = |sql: String| format!("not looked at; on {}: {sql}", one.address);
         for link in one.links.iter().map(|ordinal| Link::forward(&one.id, *ordinal)) {
             let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(&link.name));
             steps.push(keep("slot", link.name.clone(), there(sql)));
@@ -309,9 +309,9 @@ fn rows(facts: &Facts) -> Vec<Step> {
             many => format!("rows of {many} tables"),
         };
         let effect = match newest.cut_over() {
-            true => "kept as they are",
+            true => "they are the application's by now",
             false => {
-                "kept as of now; no further changes arrive, and sequences stand where the copy left them"
+                "as of now; no further changes arrive, and sequences stand where the copy left them"
             }
         };
         add("moved rows", name, effect, Action::Keep);
