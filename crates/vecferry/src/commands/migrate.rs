@@ -57,7 +57,8 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         false => Vec::new(),
     };
     let options = RunOptions { restart: args.restart, detach, estimates };
-    let progress = Progress::of_events(ui).saying_once_caught_up(CAUGHT_UP);
+    let once_caught_up = (!detach).then_some(CAUGHT_UP);
+    let progress = Progress::of_events(ui).saying_once_caught_up(once_caught_up);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
     progress.finish();
     match outcome {

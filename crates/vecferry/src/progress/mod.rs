@@ -58,9 +58,8 @@ impl<'a> Progress<'a> {
     }
 
     /// Says this, once, when the target has caught up and is watched on.
-    pub(crate) fn saying_once_caught_up(self, text: &'static str) -> Progress<'a> {
-        *self.once_caught_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-        self
+    pub(crate) fn saying_once_caught_up(self, text: Option<&'static str>) -> Progress<'a> {
+        Progress { once_caught_up: Mutex::new(text), ..self }
     }
 
     /// The phase in progress.

@@ -108,6 +108,50 @@ async fn after_a_kill_cleanup_needs_the_source_or_leave_to_do_without_it() {
 }
 
 #[tokio::test]
+async fn a_kill_in_any_phase_leaves_nothing_that_cleanup_does_not_find() {
+    let (source, target) = databases("killed_phases").await;
+    let program = program(source.url(), target.url());
+    for phase in [
+        "schema",
+        "rows",
+        "sequences",
+        "keys",
+        "subscribe",
+        "indexes",
+        "constraints",
+        "analyze",
+        "catch_up",
+        "following",
+    ] {
+        let more = ["--method", "follow", "--existing", "replace", "--apply-start", "first"];
+        let mut run = Migrating::start(&program, &more);
+        run.until(|event| event["event"] == "phase_started" && event["phase"] == phase);
+        run.kill();
+        assert!(ours(&source).await > 0 && ours(&target).await > 0, "{phase}");
+        program.run(&["cleanup", "--yes"]).expect(0);
+        assert_eq!((ours(&source).await, ours(&target).await), (0, 0), "{phase}");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_was_still_waiting_at_the_kill_is_found_too() {
+    let (source, target) = databases("killed_slot").await;
+    let program = program(source.url(), target.url());
+    // A slot waits for every transaction that has written.
+    let writer = source.connect().await.unwrap();
+    writer.batch_execute("BEGIN; DELETE FROM items WHERE id = 1").await.unwrap();
+    let run = Migrating::start(&program, &["--method", "follow"]);
+    let slot = "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'vecferry%' AND database = current_database()";
+    while source.query_one(slot).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    run.kill();
+    program.run(&["cleanup", "--yes"]).expect(0);
+    writer.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!((ours(&source).await, ours(&target).await), (0, 0));
+}
+
+#[tokio::test]
 async fn a_servers_way_to_the_other_that_is_no_url_is_refused_without_showing_it() {
     let program = program("postgres://u@h/d", "postgres://u@t/d");
     let wrong = "nonsense://u:hunter2@h/d";
