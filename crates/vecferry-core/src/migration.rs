@@ -257,9 +257,11 @@ impl Run<'_> {
         }
         attempts.reached = true;
         if phase == Phase::Done {
-            let text =
-                "this migration is complete; nothing to do (--restart begins again; rows that are there then need --existing replace)"
-                    .to_owned();
+            let how = match self.route.method() {
+                Method::Follow => "vecferry cleanup ends it",
+                _ => "--restart begins again; rows that are there then need --existing replace",
+            };
+            let text = format!("this migration is complete; nothing to do ({how})");
             self.reporter.event(&Event::Notice { text });
         }
         let phases = self.route.phases();
@@ -454,6 +456,8 @@ impl Run<'_> {
         });
         let summary = Summary {
             migration: self.id.clone(),
+            method: self.route.method(),
+            phase: record.phase,
             tables: tables.collect(),
             rows: totals.rows,
             bytes: totals.bytes,

@@ -40,8 +40,7 @@ pub(crate) async fn read_link(
     link: &Link,
 ) -> Result<LinkState> {
     let sender_lsn = current_lsn(sender).await?;
-    let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
-    let publication = sender.query_one("look for a publication", sql, &[&link.name]).await?.get(0);
+    let publication = publication_exists(sender, &link.name).await?;
     Ok(LinkState {
         name: link.name.clone(),
         sender_lsn,
@@ -49,6 +48,15 @@ pub(crate) async fn read_link(
         publication,
         subscription: read_subscription(receiver, &link.name).await?,
     })
+}
+
+/// Whether the publication is there.
+///
+/// # Errors
+/// [`crate::Error::Postgres`].
+pub(crate) async fn publication_exists(sender: &Session, name: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
+    Ok(sender.query_one("look for a publication", sql, &[&name]).await?.get(0))
 }
 
 /// The slot as its cluster sees it.

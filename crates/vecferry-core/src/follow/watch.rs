@@ -34,7 +34,7 @@ const CATCHING_UP: Duration = Duration::from_millis(200);
 const LOOK_AT_TABLES: Duration = Duration::from_secs(10);
 
 /// How far behind the target may be and count as caught up: what a busy server writes in a second or two.
-const CAUGHT_UP_BYTES: u64 = 16 << 20;
+pub(crate) const CAUGHT_UP_BYTES: u64 = 16 << 20;
 
 /// How often apply may fail, or be found disabled, at the same place before the cause counts as lasting. The server
 /// tries again by itself: a deadlock with somebody's query on the target passes, a lost connection does, a conflict does
