@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 mod copy;
+mod cutover;
 mod fixture;
 mod follow;
 mod interrupted;
