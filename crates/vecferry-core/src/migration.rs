@@ -311,13 +311,7 @@ impl Run<'_> {
             Phase::Sequences => {
                 let source = source.take().ok_or_else(gone)?;
                 set_sequences(self, &source).await?;
-                let objects = LargeObjectCopy {
-                    source: source.session(),
-                    control: &self.control,
-                    id: &self.id,
-                    cancel: self.cancel,
-                };
-                objects.run().await?;
+                LargeObjectCopy::of(self, &source).run().await?;
                 // The source's locks and snapshot end here; indexes may take hours.
             }
             Phase::Keys => {

@@ -78,7 +78,13 @@ pub(crate) struct LargeObjectCopy<'a> {
     pub cancel: &'a CancellationToken,
 }
 
-impl LargeObjectCopy<'_> {
+impl<'a> LargeObjectCopy<'a> {
+    /// The copy of a migration that runs.
+    pub(crate) fn of(run: &'a Run<'_>, source: &'a SourceSnapshot) -> Self {
+        let source = source.session();
+        LargeObjectCopy { source, control: &run.control, id: &run.id, cancel: run.cancel }
+    }
+
     /// Copies every large object under its own OID. One that an earlier run copied is read again on the source, as it
     /// may have been written since, and copied again if it was; one that the target had before is left alone when it
     /// is equal.
@@ -137,7 +143,9 @@ impl LargeObjectCopy<'_> {
         let mut offset: i64 = 0;
         while let Some(piece) = piece(self.source, oid, offset).await? {
             hasher.update(&piece);
-            session.query_one(&doing, "SELECT lo_put($1, $2, $3)", &[&oid, &offset, &piece]).await?;
+            session
+                .query_one(&doing, "SELECT lo_put($1, $2, $3)", &[&oid, &offset, &piece])
+                .await?;
             offset += i64::try_from(piece.len()).unwrap_or(i64::MAX);
         }
         let digest = format!("{:032x}", hasher.digest128());

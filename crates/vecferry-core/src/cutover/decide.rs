@@ -249,10 +249,7 @@ fn judge_links(facts: &Facts, reasons: &mut Vec<Reason>) {
                 "look at `vecferry status`",
             )),
             Some(lag) if lag > facts.max_lag => reasons.push(Reason::no(
-                format!(
-                    "{} is {lag} bytes behind, more than {} allowed",
-                    link.name, facts.max_lag
-                ),
+                format!("{} is {lag} bytes behind, more than {} allowed", link.name, facts.max_lag),
                 "wait until it has caught up, or raise --max-lag; the downtime grows with it",
             )),
             Some(_) => {}

@@ -147,8 +147,7 @@ async fn try_to_raise(session: &Session, moved: &[QualifiedName], timeout: Durat
     let targets = targets(session, moved).await?;
     let names: Vec<String> = targets.iter().map(|target| target.name.to_string()).collect();
     if !names.is_empty() {
-        let lock =
-            format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", names.join(", ONLY "));
+        let lock = format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", names.join(", ONLY "));
         session.batch("lock the tables against writers", &lock).await?;
     }
     session.batch("create the fence's function", &function(REFUSES)).await?;

@@ -35,7 +35,8 @@ pub fn position(sender: &Sequence, receiver: &Sequence, margin: u64) -> Option<i
         let ours = i128::from(ours);
         if step > 0 { ours >= wanted } else { ours <= wanted }
     });
-    let stays = if receiver.cycle { receiver.last.map(i128::from) == Some(wanted) } else { further };
+    let stays =
+        if receiver.cycle { receiver.last.map(i128::from) == Some(wanted) } else { further };
     if stays { None } else { i64::try_from(wanted).ok() }
 }
 

@@ -73,7 +73,8 @@ fn differences(verdict: &Verdict, direction: Direction) -> Vec<String> {
         found.push(format!("large objects: {missing} missing, {changed} changed"));
     }
     for column in verdict.vectors.columns.iter().filter(|column| !column.matches) {
-        found.push(format!("vectors of {}.{} are worse on the target", column.table, column.column));
+        found
+            .push(format!("vectors of {}.{} are worse on the target", column.table, column.column));
     }
     found
 }

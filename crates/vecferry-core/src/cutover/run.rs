@@ -311,7 +311,9 @@ impl Crossing<'_> {
                 Answer::Switched => {}
                 Answer::NotSwitched(code) if !again => return Err(self.not_switched(code).await?),
                 Answer::NotSwitched(code) => {
-                    let what = format!("the switch command ended with exit code {code}, and an earlier run may have switched");
+                    let what = format!(
+                        "the switch command ended with exit code {code}, and an earlier run may have switched"
+                    );
                     return Err(Halt::Unknown(self.unknown(what)));
                 }
                 Answer::Unknown(what) => return Err(Halt::Unknown(self.unknown(what))),
@@ -341,11 +343,15 @@ impl Crossing<'_> {
     fn unknown(&self, what: String) -> Reason {
         let (sender, command) = (self.direction().sender(), self.direction());
         let other = match self.direction() {
-            Direction::Cutover if self.way_back => ", or `vecferry rollback` to go back to the source",
+            Direction::Cutover if self.way_back => {
+                ", or `vecferry rollback` to go back to the source"
+            }
             _ => "",
         };
         Reason::no(
-            format!("{what}; whether the application was switched is not known, and the {sender} stays fenced"),
+            format!(
+                "{what}; whether the application was switched is not known, and the {sender} stays fenced"
+            ),
             format!("run `vecferry {command}` again, which runs the switch command again{other}"),
         )
     }

@@ -174,10 +174,7 @@ mod tests {
         assert_eq!(answer, Answer::Switched);
         assert_eq!(
             said,
-            [
-                "h 5 me it's |db",
-                "postgresql://me:it%27s%20@h:5/db?sslmode=prefer target m1",
-            ]
+            ["h 5 me it's |db", "postgresql://me:it%27s%20@h:5/db?sslmode=prefer target m1",]
         );
     }
 

@@ -113,7 +113,8 @@ pub(crate) async fn refused(
     match tried {
         Ok(()) => Ok(None),
         Err(error) if error.sqlstate().is_some() => {
-            let why = std::error::Error::source(&error).map_or(error.to_string(), |cause| cause.to_string());
+            let why = std::error::Error::source(&error)
+                .map_or(error.to_string(), |cause| cause.to_string());
             Ok(Some(why))
         }
         Err(error) => Err(error),

@@ -67,6 +67,16 @@ impl Dsn {
         self
     }
 
+    /// The same address with the other's password, where it has none of its own and the user is the same: another way
+    /// to the same cluster.
+    #[must_use]
+    pub fn with_password_of(mut self, other: &Dsn) -> Self {
+        if self.password.is_none() && self.user == other.user {
+            self.password.clone_from(&other.password);
+        }
+        self
+    }
+
     /// Whether the connection string carried a password.
     pub fn has_password(&self) -> bool {
         self.password.is_some()
@@ -130,7 +140,10 @@ impl Dsn {
     pub(crate) fn url(&self) -> String {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         // The characters that cannot be misread, so that people can read the rest.
-        let plain = |text: &str| match text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
+        let plain = |text: &str| match text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        {
             true => text.to_owned(),
             false => encode(text),
         };

@@ -145,7 +145,12 @@ async fn write_one(
     let sql = "INSERT INTO items (id, botid, content, embedding) VALUES ($1, 'bot1', 'first', '[1,2,3,4,5,6,7,8]')";
     session.execute(sql, &[&id]).await?;
     wrote.rows.push((id, Some("first".into())));
-    session.execute("INSERT INTO events (at, what) VALUES (($1::int8 % 100)::int, $2)", &[&(number as i64), &tag]).await?;
+    session
+        .execute(
+            "INSERT INTO events (at, what) VALUES (($1::int8 % 100)::int, $2)",
+            &[&(number as i64), &tag],
+        )
+        .await?;
     wrote.events += 1;
     if number % 3 == 0 {
         let at = wrote.rows.len() - 2;
@@ -167,8 +172,7 @@ async fn assert_has(database: &Database, tag: &str, wrote: &Wrote) {
     let session = database.connect().await.unwrap();
     let sql = "SELECT rtrim(id), content FROM items WHERE id LIKE $1 || '%' ORDER BY 1";
     let found = session.query(sql, &[&tag]).await.unwrap();
-    let found: Vec<(String, String)> =
-        found.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let found: Vec<(String, String)> = found.iter().map(|row| (row.get(0), row.get(1))).collect();
     let expected: Vec<(String, String)> = wrote
         .rows
         .iter()
@@ -195,13 +199,15 @@ async fn to_and_fro(source: &Cluster, target: &Cluster, name: &str) {
     let writer = Writer::start(&crossing.source, "a");
     wait_until(&crossing.source, WRITTEN).await;
     let before: i64 = count(&crossing.source, "SELECT last_value FROM events_id_seq").await;
-    let options = Options {
-        switch: Some("test \"$VECFERRY_SWITCH_TO\" = target".into()),
-        ..cutover()
-    };
+    let options =
+        Options { switch: Some("test \"$VECFERRY_SWITCH_TO\" = target".into()), ..cutover() };
     let outcome = crossing.go(&options).await.unwrap();
     println!("{name} cutover: {:?} {:?}", outcome.downtime_seconds, outcome.steps);
-    assert_eq!((outcome.end, outcome.done, outcome.way_back), (End::Done, true, true), "{outcome:#?}");
+    assert_eq!(
+        (outcome.end, outcome.done, outcome.way_back),
+        (End::Done, true, true),
+        "{outcome:#?}"
+    );
     assert!(outcome.downtime_seconds.is_some(), "{outcome:#?}");
     let wrote = writer.refused().await;
     let (code, message) = wrote.refused.clone().unwrap();

@@ -14,7 +14,7 @@ use crate::error::{Error, Mistake};
 use crate::units::{parse_duration, parse_size};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "source",
     "target",
     "jobs",
@@ -28,6 +28,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "ivfflat_lists",
     "pg_bin_dir",
     "retries",
+    "switch",
     "knowledge",
 ];
 
@@ -54,6 +55,7 @@ pub(crate) struct File {
     pub(crate) ivfflat_lists: Option<IvfflatLists>,
     pub(crate) pg_bin_dir: Option<PathBuf>,
     pub(crate) retries: Option<u32>,
+    pub(crate) switch: Option<String>,
     pub(crate) knowledge: Knowledge,
 }
 
@@ -120,6 +122,7 @@ impl File {
             "ivfflat_lists" => self.ivfflat_lists = Some(lists(text(value)?)?),
             "pg_bin_dir" => self.pg_bin_dir = Some(PathBuf::from(text(value)?)),
             "retries" => self.retries = Some(number(value, 0, u32::MAX)?),
+            "switch" => self.switch = Some(text(value)?.to_owned()),
             "knowledge" => return self.set_knowledge(value),
             unknown => return Err(Wrong::unknown(unknown, &KEYS)),
         }

@@ -103,6 +103,11 @@ impl Settings {
         })
     }
 
+    /// The command that points the application at the other cluster.
+    pub(crate) fn switch(&self) -> Option<String> {
+        self.file.switch.clone()
+    }
+
     /// The operator's choices.
     pub(crate) fn policy(&self, selection: &Selection, work: &Work) -> Policy {
         let (file, default) = (&self.file, Policy::default());

@@ -37,6 +37,10 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # How often to go on by itself after a lost connection.
 # retries = 3
 
+# What `cutover` and `rollback` run to point the application at the other cluster (sh -c; the address is in
+# VECFERRY_SWITCH_URL and the PG* variables). You point it yourself when it is empty.
+# switch = ""
+
 # The table that holds the chunks, its columns, and the search the application makes. An empty bot means that the
 # table serves one bot only.
 # [knowledge]
