@@ -21,6 +21,7 @@ use super::regroup::{Member, start_over};
 use super::state::read_slot;
 use crate::copy::resume;
 use crate::error::{Error, Result, Side};
+use crate::inspect::inspect;
 use crate::inventory::{Inventory, Table};
 use crate::migration::Run;
 use crate::pg::{QualifiedName, Session};
@@ -41,16 +42,22 @@ pub(crate) async fn take_source(
 ) -> Result<SourceSnapshot> {
     refuse_keep(run)?;
     let dsn = &run.clusters.source;
-    let locked = LockedTables::take(dsn, run.policy, "BEGIN").await?;
-    let identity = SourceIdentity::new(dsn, &locked.inventory);
-    run.refuse_other_source(&identity, record)?;
     let sender = Session::open(dsn, Side::Source, "follow").await?;
     let lock_timeout = format!("SET lock_timeout = {}", run.policy.lock_timeout.as_millis());
     sender.batch("set the lock timeout", &lock_timeout).await?;
-    let (ordinal, tables) = match record.map_or(Phase::Schema, |record| record.phase) {
+    let phase = record.map_or(Phase::Schema, |record| record.phase);
+    if phase == Phase::Schema {
+        let inventory = inspect(&sender).await?;
+        let identity = SourceIdentity::new(dsn, &inventory);
+        run.refuse_other_source(&identity, record)?;
+        begin_record(run, &identity, estimates).await?;
+        // Before the locks, which would be in its way.
+        make_identifiable(run, &inventory, &sender).await?;
+    }
+    let locked = LockedTables::take(dsn, run.policy, "BEGIN").await?;
+    run.refuse_other_source(&SourceIdentity::new(dsn, &locked.inventory), record)?;
+    let (ordinal, tables) = match phase {
         Phase::Schema => {
-            begin_record(run, &identity, estimates).await?;
-            make_identifiable(run, &locked, &sender).await?;
             (0, moved(run, &locked.inventory).map(|table| table.name.clone()).collect())
         }
         Phase::Rows => match regroup(run, &locked.inventory, &sender).await? {
@@ -97,8 +104,8 @@ async fn begin_record(
 
 /// Refuses tables whose updates and deletes could not be told apart, or sets their replica identity where the policy
 /// says so. The record of what was there comes first.
-async fn make_identifiable(run: &Run<'_>, locked: &LockedTables, sender: &Session) -> Result<()> {
-    let lacking: Vec<(&Table, &str)> = moved(run, &locked.inventory)
+async fn make_identifiable(run: &Run<'_>, inventory: &Inventory, sender: &Session) -> Result<()> {
+    let lacking: Vec<(&Table, &str)> = moved(run, inventory)
         .filter_map(|table| Some((table, identity::obstacle(table)?)))
         .collect();
     if lacking.is_empty() {
