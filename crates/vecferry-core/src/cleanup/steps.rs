@@ -5,7 +5,7 @@ use super::Leftover;
 use super::objects::{FENCE, Objects, stem_in};
 use crate::error::Side;
 use crate::follow::link::{Link, stem};
-use crate::pg::{QualifiedName, quote_literal};
+use crate::pg::QualifiedName;
 use crate::phase::Phase;
 use crate::policy::Method;
 
@@ -248,7 +248,7 @@ fn fence(facts: &Facts, side: Side) -> Vec<Step> {
     steps
 }
 
-/// What is on a source that was not looked at, by the names it must have, with the statements that remove it.
+/// What is on a source that was not looked at, by the names it must have.
 fn unseen(facts: &Facts) -> Vec<Step> {
     if facts.source.is_some() {
         return Vec::new();
@@ -262,24 +262,23 @@ fn unseen(facts: &Facts) -> Vec<Step> {
         steps.push(keep("source", "all of it".into(), effect));
     }
     for one in facts.follows() {
-        let there = |sql: String| format!("not looked at; on {}: {sql}", one.address);
+        let there = format!(
+            "not looked at on {}; with --orphans a later cleanup that reaches it removes it",
+            one.address
+        );
         for link in one.links.iter().map(|ordinal| Link::forward(&one.id, *ordinal)) {
-            let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(&link.name));
-            steps.push(keep("slot", link.name.clone(), there(sql)));
-            let sql = format!("DROP PUBLICATION {}", link.name);
-            steps.push(keep("publication", link.name, there(sql)));
+            steps.push(keep("slot", link.name.clone(), there.clone()));
+            steps.push(keep("publication", link.name, there.clone()));
         }
         for (table, statement) in &one.identities {
-            steps.push(keep("replica identity", table.plain(), there(statement.clone())));
+            // Only the record knows it.
+            let effect = format!("as it is on {}; set it back there: {statement}", one.address);
+            steps.push(keep("replica identity", table.plain(), effect));
         }
         if one.phase == Phase::Following || one.cut_over() {
-            let sql = format!("DROP SCHEMA {FENCE} CASCADE");
-            steps.push(keep("fence", format!("schema {FENCE}"), there(sql)));
-            let name = Link::back(&one.id).name;
-            let sql = format!(
-                "ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}"
-            );
-            steps.push(keep("subscription", name, there(sql)));
+            let there = format!("if there was a cutover: {there}");
+            steps.push(keep("fence", format!("schema {FENCE}"), there.clone()));
+            steps.push(keep("subscription", Link::back(&one.id).name, there));
         }
     }
     steps
