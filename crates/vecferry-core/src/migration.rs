@@ -31,7 +31,7 @@ use crate::phase::{Phase, Route};
 use crate::policy::{Clusters, Method, Policy};
 use crate::report::{Event, Reporter, Summary, TableSummary};
 use crate::schema::{self, Begun};
-use crate::sequences::{copy_large_objects, set_sequences};
+use crate::sequences::{LargeObjectCopy, set_sequences};
 use crate::source::{SourceIdentity, SourceSnapshot};
 use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
 
@@ -143,7 +143,10 @@ async fn run_once(
     };
     let outcome = until_cancelled(cancel, run.advance(record, attempts)).await;
     if let Err((phase, spent, error)) = &outcome {
-        run.note_interruption(*phase, *spent, error).await;
+        // Ceasing to watch stops nothing.
+        if !matches!((phase, error), (Phase::Following, Error::Interrupted)) {
+            run.note_interruption(*phase, *spent, error).await;
+        }
     }
     outcome.map_err(|(_, _, error)| error)?;
     run.summarize(begun).await
@@ -313,7 +316,7 @@ impl Run<'_> {
             Phase::Sequences => {
                 let source = source.take().ok_or_else(gone)?;
                 set_sequences(self, &source).await?;
-                copy_large_objects(self, &source).await?;
+                LargeObjectCopy::of(self, &source).run().await?;
                 // The source's locks and snapshot end here; indexes may take hours.
             }
             Phase::Keys => {

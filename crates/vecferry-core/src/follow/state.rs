@@ -14,6 +14,18 @@ pub(crate) async fn current_lsn(session: &Session) -> Result<Lsn> {
     Ok(lsn(session.query_one("read the position of the WAL", sql, &[]).await?.get(0)))
 }
 
+/// Writes a few bytes of WAL that no subscription is sent, so that an idle sender and its receiver speak of where they
+/// are: a receiver that has nothing to report does so every `wal_receiver_status_interval`, 10 seconds, only.
+///
+/// # Errors
+/// [`crate::Error::Postgres`].
+pub(crate) async fn nudge(sender: &Session) -> Result<()> {
+    // Transactional, because only a commit flushes it.
+    let sql = "SELECT pg_logical_emit_message(true, 'vecferry', '')";
+    sender.query("ask for the receiver's position", sql, &[]).await?;
+    Ok(())
+}
+
 fn lsn(bytes: i64) -> Lsn {
     Lsn(bytes.cast_unsigned())
 }

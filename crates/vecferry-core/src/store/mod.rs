@@ -3,6 +3,7 @@
 //! Rule: a record that speaks of rows or objects on the target is written in the transaction that makes them true.
 //! The functions here therefore take the session (or return the statement) of whoever holds that transaction.
 
+mod crossing;
 mod link;
 mod lock;
 mod read;
@@ -18,6 +19,7 @@ use crate::phase::{Phase, Route};
 use crate::schema::Objects;
 use crate::source::{SnapshotBounds, SourceIdentity};
 
+pub(crate) use crossing::{CrossingRecord, Entry, begin_crossing, enter_crossing};
 pub(crate) use link::{
     LinkRecord, insert_link, move_to_link, record_consistent_point, record_replica_identity,
     replica_identities,
@@ -328,6 +330,17 @@ pub(crate) async fn reopen_relation(
     let sql = "UPDATE vecferry.relation SET relfilenode = $3 WHERE migration = $1 AND oid = $2";
     session.execute("reopen a table", sql, &[&id, &relation, &i64::from(relfilenode)]).await?;
     insert_parts(session, id, relation, parts).await
+}
+
+/// Records the names and types of a table's columns anew, after both clusters were altered alike.
+///
+/// # Errors
+/// [`crate::Error::Postgres`] when the target fails.
+pub(crate) async fn record_shape(session: &Session, id: &str, relation: &Relation) -> Result<()> {
+    let sql = "UPDATE vecferry.relation SET shape = $3 WHERE migration = $1 AND oid = $2";
+    let oid = i64::from(relation.oid);
+    session.execute("record a table's columns", sql, &[&id, &oid, &relation.shape]).await?;
+    Ok(())
 }
 
 /// Records an index as built; run in the transaction that builds it.

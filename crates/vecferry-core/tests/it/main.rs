@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 mod cleanup_follow;
+mod conflict;
 mod copy;
+mod cutover;
 mod fixture;
 mod follow;
 mod interrupted;

@@ -7,6 +7,7 @@ mod content;
 mod disturbed;
 mod following;
 mod killed;
+mod killed_following;
 mod life;
 mod migrating;
 mod mistakes;
