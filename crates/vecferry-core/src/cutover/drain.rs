@@ -14,7 +14,7 @@ use super::decide::{Reason, unhealthy};
 use crate::error::{Error, Result};
 use crate::follow::health::{Health, LinkState};
 use crate::follow::link::Link;
-use crate::follow::state::read_link;
+use crate::follow::state::{nudge, read_link};
 use crate::pg::{Lsn, Session};
 
 /// The first pause between two looks.
@@ -22,16 +22,6 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// The longest.
 const LONGEST: Duration = Duration::from_millis(100);
-
-/// Writes a record that no subscription gets, and flushes the WAL with its commit.
-///
-/// # Errors
-/// [`Error::Postgres`].
-pub(crate) async fn nudge(session: &Session) -> Result<()> {
-    let sql = "SELECT pg_logical_emit_message(true, 'vecferry', '')";
-    session.query_one("write a record behind the fence", sql, &[]).await?;
-    Ok(())
-}
 
 /// Waits until every link has passed `lsn`. `Some` says why it will not, or did not in time.
 ///

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, Side};
 use crate::follow::link::{self, Link, SubscriptionOptions};
-use crate::follow::state::current_lsn;
+use crate::follow::state::{current_lsn, nudge};
 use crate::inspect::inspect_server;
 use crate::pg::{CopyFormat, Dsn, QualifiedName, Session};
 use crate::policy::{Clusters, Policy};
@@ -70,6 +70,9 @@ pub(crate) async fn prepare(
 /// [`Error::Postgres`] on the target.
 pub(crate) async fn advance(target: &Session, link: &Link) -> Result<()> {
     let now = current_lsn(target).await?;
+    // Decoding goes on until it has seen a record end there or beyond: on an idle server the next one comes with the
+    // background writer, up to 15 s later.
+    nudge(target).await?;
     link::advance_slot(target, link, now).await
 }
 

@@ -12,7 +12,7 @@ use super::conflict::{Stopped, diagnose};
 use super::health::{Health, LinkState};
 use super::link::{self, Link};
 use super::links;
-use super::state::{current_lsn, read_link};
+use super::state::{current_lsn, nudge, read_link};
 use crate::copy::resume::altered;
 use crate::error::{Class, Error, Result, Side};
 use crate::inspect::inspect;
@@ -27,11 +27,14 @@ use crate::store::{self, MigrationRecord, RelationRecord};
 /// How often the servers are asked.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often they are asked while somebody waits for the answer.
+const CATCHING_UP: Duration = Duration::from_millis(200);
+
 /// How often the source's tables are compared with the record.
 const LOOK_AT_TABLES: Duration = Duration::from_secs(10);
 
 /// How far behind the target may be and count as caught up: what a busy server writes in a second or two.
-const CAUGHT_UP_BYTES: u64 = 16 << 20;
+pub(crate) const CAUGHT_UP_BYTES: u64 = 16 << 20;
 
 /// How often apply may fail, or be found disabled, at the same place before the cause counts as lasting. The server
 /// tries again by itself: a deadlock with somebody's query on the target passes, a lost connection does, a conflict does
@@ -48,7 +51,7 @@ pub(crate) async fn until_caught_up(run: &Run<'_>) -> Result<()> {
     loop {
         match watch.step_catching_up(goal).await {
             Ok(true) => return Ok(()),
-            Ok(false) => watch.pause().await?,
+            Ok(false) => watch.pause(CATCHING_UP).await?,
             Err(error) if error.class() == Class::Transient => watch.reconnect(&error).await?,
             Err(error) => return Err(error),
         }
@@ -65,7 +68,7 @@ pub(crate) async fn until_cut_over(run: &Run<'_>) -> Result<()> {
     loop {
         match watch.step_following().await {
             Ok(true) => return Ok(()),
-            Ok(false) => watch.pause().await?,
+            Ok(false) => watch.pause(TICK).await?,
             Err(error) if error.class() == Class::Transient => watch.reconnect(&error).await?,
             Err(error) => return Err(error),
         }
@@ -114,10 +117,10 @@ impl<'a> Watch<'a> {
         })
     }
 
-    async fn pause(&self) -> Result<()> {
+    async fn pause(&self, pause: Duration) -> Result<()> {
         tokio::select! {
             () = self.run.cancel.cancelled() => Err(Error::Interrupted),
-            () = tokio::time::sleep(TICK) => Ok(()),
+            () = tokio::time::sleep(pause) => Ok(()),
         }
     }
 
@@ -126,7 +129,7 @@ impl<'a> Watch<'a> {
         let mut why = error.to_string();
         loop {
             self.say(format!("connection lost, trying again: {why}"));
-            self.pause().await?;
+            self.pause(TICK).await?;
             match sessions(self.run).await {
                 Ok((sender, receiver)) => {
                     (self.sender, self.receiver) = (sender, receiver);
@@ -141,6 +144,7 @@ impl<'a> Watch<'a> {
 
     /// One look while catching up; whether it has.
     async fn step_catching_up(&mut self, goal: Lsn) -> Result<bool> {
+        nudge(&self.sender).await?;
         let states = self.look().await?;
         let caught_up = states.iter().all(|state| {
             state.has_passed(goal) && state.lag_bytes().is_some_and(|lag| lag <= CAUGHT_UP_BYTES)

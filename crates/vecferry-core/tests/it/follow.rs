@@ -306,3 +306,31 @@ async fn a_conflict_is_shown_with_the_rows_key_and_apply_goes_on_once_it_is_remo
     follow(&clusters, &following(), &Recorder::default()).await.unwrap();
     assert_same_content(&source, &target).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_version_and_an_older_one_can_follow() {
+    let pair = pair().await;
+    let older = Cluster::start(Version::Pg16Latest, Options::new()).unwrap();
+    // From 16 to 18 is what every other test here does; pgvector must not be older than the source's.
+    for (from, to) in [(&pair.source, &older), (&pair.target, &older), (&older, &pair.target)] {
+        let source = items(from, "versions", 500).await;
+        let target = Database::create(to, "versions").await.unwrap();
+        let clusters = clusters(&source, &target);
+        follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+        source.batch("DELETE FROM items WHERE botid = 'bot1'; TRUNCATE items").await.unwrap();
+        source
+            .batch(
+                "INSERT INTO items (id, botid, embedding) VALUES ('a', 'b', '[1,2,3,4,5,6,7,8]')",
+            )
+            .await
+            .unwrap();
+        follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+        assert_same_content(&source, &target).await;
+    }
+    // Two databases of one cluster: the slot must not wait for the very transaction that asks for it.
+    let source = items(&pair.target, "versions", 500).await;
+    let target = Database::create(&pair.target, "versions").await.unwrap();
+    let clusters = clusters(&source, &target);
+    follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+    assert_same_content(&source, &target).await;
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod cleanup_follow;
 mod conflict;
 mod copy;
 mod cutover;
@@ -10,4 +11,5 @@ mod follow;
 mod interrupted;
 mod plan;
 mod preflight;
+mod status_follow;
 mod verify;
