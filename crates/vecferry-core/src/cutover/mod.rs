@@ -83,7 +83,8 @@ impl Options {
             full: false,
             switch: None,
             switch_timeout: Duration::from_secs(60),
-            // Well below twice the servers' deadlock_timeout of 1 s: in a deadlock with the application we give way.
+            // Longer than the servers' deadlock_timeout of 1 s, after which autovacuum gives way to us; shorter than
+            // twice that, so that in a deadlock with the application it is we who give way.
             fence_timeout: Duration::from_millis(1500),
             fence_tries: 15,
             drain_timeout: Duration::from_secs(60),

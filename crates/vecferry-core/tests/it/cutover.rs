@@ -548,3 +548,22 @@ async fn large_objects_written_while_following_are_on_the_target_after_the_cutov
     assert_eq!(count(target, "SELECT count(*) FROM pg_largeobject_metadata").await, 2);
     assert_same_content(&crossing.source, target).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_writes_past_the_fence_must_be_stopped_first() {
+    let crossing = Crossing::new("fed").await;
+    let upstream = Database::create(&pair().await.target, "upstream").await.unwrap();
+    upstream
+        .batch("CREATE TABLE log (line text); CREATE PUBLICATION feed FOR TABLE log")
+        .await
+        .unwrap();
+    let feed = format!(
+        "CREATE SUBSCRIPTION feed CONNECTION '{}' PUBLICATION feed WITH (copy_data = false)",
+        upstream.url()
+    );
+    crossing.source.batch(&feed).await.unwrap();
+    let decision = crossing.ask(Direction::Cutover).await;
+    assert!(!decision.go && decision.reasons[0].what.contains("feed"), "{decision:#?}");
+    crossing.source.batch("ALTER SUBSCRIPTION feed DISABLE").await.unwrap();
+    assert!(crossing.ask(Direction::Cutover).await.go);
+}
