@@ -87,6 +87,8 @@ pub struct FenceFacts {
     pub forbidden: Vec<String>,
     /// Moved tables that are not on the sender.
     pub missing: Vec<String>,
+    /// Subscriptions of the sender, not ours, that write to moved tables: apply passes the fence.
+    pub fed_by: Vec<String>,
 }
 
 /// Whether the target can send to the source.
@@ -305,6 +307,15 @@ fn judge_fence(facts: &Facts, reasons: &mut Vec<Reason>) {
         reasons.push(Reason::no(
             format!("tables are not on the {sender}: {}", fence.missing.join(", ")),
             "",
+        ));
+    }
+    if !fence.fed_by.is_empty() {
+        let names = fence.fed_by.join(", ");
+        reasons.push(Reason::no(
+            format!("subscriptions write to moved tables of the {sender}, past the fence: {names}"),
+            format!(
+                "ALTER SUBSCRIPTION … DISABLE on the {sender}, and set it up on the other side"
+            ),
         ));
     }
     if !fence.forbidden.is_empty() {

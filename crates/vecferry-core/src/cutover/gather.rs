@@ -6,7 +6,7 @@ use super::{Options, fence, way_back};
 use crate::copy::resume::altered;
 use crate::error::Result;
 use crate::follow::identity;
-use crate::follow::link::Link;
+use crate::follow::link::{Link, stem};
 use crate::follow::links;
 use crate::follow::state::read_link;
 use crate::inspect::inspect;
@@ -91,7 +91,7 @@ pub(super) async fn gather(ground: Ground<'_>) -> Result<Gathered> {
     facts.rollback = gathered.rollback.as_ref().map(|record| record.step);
     facts.altered = altered(ground.policy, &inventory, &gathered.relations);
     read_links(ground, &id, facts).await?;
-    read_sender(ground, &tables, facts).await?;
+    read_sender(ground, &id, &tables, facts).await?;
     if ground.options.direction == Direction::Cutover {
         facts.indexes = indexes(ground.target, &id).await?;
         facts.materialized_views = materialized_views(&inventory);
@@ -146,6 +146,7 @@ async fn read_links(ground: Ground<'_>, id: &str, facts: &mut Facts) -> Result<(
 
 async fn read_sender(
     ground: Ground<'_>,
+    id: &str,
     tables: &[QualifiedName],
     facts: &mut Facts,
 ) -> Result<()> {
@@ -156,12 +157,13 @@ async fn read_sender(
     let targets = fence::targets(sender, tables).await?;
     let plain = |names: Vec<&QualifiedName>| names.into_iter().map(QualifiedName::plain).collect();
     let there = |name: &&QualifiedName| targets.iter().any(|target| target.name == **name);
+    let oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
     facts.fence = FenceFacts {
         may_create,
+        fed_by: fed_by(sender, id, &oids).await?,
         forbidden: plain(targets.iter().filter(|t| !t.allowed).map(|t| &t.name).collect()),
         missing: plain(tables.iter().filter(|name| !there(name)).collect()),
     };
-    let oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
     let sql = include_str!("waiting.sql");
     let rows = sender.query("look for transactions in the way", sql, &[&oids]).await?;
     facts.in_the_way = rows.iter().map(|row| row.get(0)).collect();
@@ -169,6 +171,17 @@ async fn read_sender(
     let objects: i64 = sender.query_one("count the large objects", sql, &[]).await?.get(0);
     facts.large_objects = objects.cast_unsigned();
     Ok(())
+}
+
+/// Subscriptions other than this migration's that write to these tables.
+async fn fed_by(sender: &Session, id: &str, oids: &[u32]) -> Result<Vec<String>> {
+    let sql = "SELECT DISTINCT s.subname::text FROM pg_subscription s \
+               JOIN pg_database d ON d.oid = s.subdbid JOIN pg_subscription_rel r ON r.srsubid = s.oid \
+               WHERE d.datname = current_database() AND s.subenabled AND r.srrelid = ANY ($1::oid[]) \
+               AND NOT starts_with(s.subname::text, $2) ORDER BY 1";
+    let ours = stem(id);
+    let rows = sender.query("look for subscriptions", sql, &[&oids, &ours]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 async fn indexes(target: &Session, id: &str) -> Result<Vec<String>> {

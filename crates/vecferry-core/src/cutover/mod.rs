@@ -2,8 +2,9 @@
 //! receiver, switch the application; undo everything when any of that fails before the switch.
 //!
 //! ```text
-//! decide ─ prepare ─ FENCE ─ drain ─ sequences ─ verify ─ way back ─ SWITCH ─ finish
-//!             └────────┴────────┴── any no: fence lifted, nothing switched ──┘
+//! decide ─ prepare ─ FENCE ─ drain ─┬ sequences ─ verify ┬─ SWITCH ─ finish
+//!                                   └ way back ──────────┘
+//!             └────────┴────────┴─ any no: fence lifted, nothing switched
 //! ```
 //!
 //! What is durable when, each step recorded in `vecferry.crossing` on the target before or after what it names:
@@ -82,7 +83,8 @@ impl Options {
             full: false,
             switch: None,
             switch_timeout: Duration::from_secs(60),
-            // Well below twice the servers' deadlock_timeout of 1 s: in a deadlock with the application we give way.
+            // Longer than the servers' deadlock_timeout of 1 s, after which autovacuum gives way to us; shorter than
+            // twice that, so that in a deadlock with the application it is we who give way.
             fence_timeout: Duration::from_millis(1500),
             fence_tries: 15,
             drain_timeout: Duration::from_secs(60),
@@ -152,9 +154,25 @@ pub async fn decide(clusters: &Clusters, policy: &Policy, options: &Options) -> 
     let source = Session::open(&clusters.source, Side::Source, "decide").await?;
     let ground = Ground { clusters, policy, options, source: &source, target: &target };
     let mut gathered = gather::gather(ground).await?;
-    gathered.facts.busy = store::lock_holder(&target).await?;
+    gathered.facts.busy = busy(&target).await?;
     Ok(decide::judge(&gathered.facts))
 }
+
+/// Who works on the migration. A process that has just ended holds its lock until its server has noticed.
+async fn busy(target: &Session) -> Result<Option<String>> {
+    let mut looks = 0;
+    loop {
+        let holder = store::lock_holder(target).await?;
+        looks += 1;
+        if holder.is_none() || looks == LOOKS {
+            return Ok(holder);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// How often the target's lock must be seen held.
+const LOOKS: u32 = 6;
 
 /// Crosses, or says why not. Goes on where an earlier run of the same direction was cut off.
 ///

@@ -3,12 +3,11 @@
 use vecferry_core::cutover::decide::{Decision, Reason};
 use vecferry_core::cutover::step::Direction;
 use vecferry_core::cutover::{End, Options, Outcome, cross, decide};
-use vecferry_core::pg::Dsn;
 use vecferry_core::policy::{Clusters, Policy};
 
-use crate::cli::{Crossing, Cutover, Proof, Rollback, Work};
+use crate::cli::{Crossing, Cutover, Follow, Proof, Rollback, Work};
 use crate::confirm;
-use crate::error::{Error, Exit, Mistake};
+use crate::error::{Error, Exit};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -56,7 +55,9 @@ async fn run(
     let clusters = settings.clusters()?;
     let work = Work { jobs: args.jobs, ..Work::default() };
     let mut policy = settings.policy(&args.selection, &work);
-    policy.follow.target_from_source = target_from_source(args, &clusters)?;
+    let target_from_source = args.target_from_source.clone();
+    let follow = Follow { target_from_source, ..Follow::default() };
+    policy.follow = settings.follow(&follow, &clusters)?;
     if args.dry_run {
         let decision = decide(&clusters, &policy, options).await?;
         return show_decision(&decision, ui);
@@ -84,18 +85,6 @@ async fn run(
         ui.data(&render(&outcome, options, &clusters, ui))?;
     }
     Ok(if outcome.done { Exit::Done } else { Exit::No })
-}
-
-/// The target's address as its peer sees it; the password is the one of `--target` when the URL has none.
-fn target_from_source(args: &Crossing, clusters: &Clusters) -> Result<Option<Dsn>, Error> {
-    let Some(text) = args.target_from_source.as_ref().filter(|text| !text.trim().is_empty()) else {
-        return Ok(None);
-    };
-    let dsn: Dsn = text.parse().map_err(|error: vecferry_core::Error| Mistake {
-        what: format!("target-from-source: {error}"),
-        hint: error.hint(),
-    })?;
-    Ok(Some(dsn.with_password_of(&clusters.target)))
 }
 
 /// Whoever is asked has seen what is known.
@@ -236,6 +225,7 @@ fn milliseconds(seconds: f64) -> String {
 mod tests {
     use super::*;
     use vecferry_core::cutover::StepSeconds;
+    use vecferry_core::pg::Dsn;
 
     fn outcome(end: End, downtime: Option<f64>) -> Outcome {
         let direction = Direction::Cutover;

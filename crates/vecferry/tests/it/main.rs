@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod content;
+mod cutover;
 mod disturbed;
 mod following;
 mod killed;

@@ -103,6 +103,7 @@ fn every_fact_that_is_wrong_is_a_no_of_its_own() {
         (after(ready(), |f| f.fence.may_create = false), "may not create"),
         (after(ready(), |f| f.fence.forbidden = vec!["a.b".into()]), "may not fence"),
         (after(ready(), |f| f.fence.missing = vec!["a.b".into()]), "are not on the source"),
+        (after(ready(), |f| f.fence.fed_by = vec!["feed".into()]), "past the fence: feed"),
         (way_back(|w| w.wal_level = "replica".into()), "wal_level"),
         (way_back(|w| w.free_slots = 0), "replication slot"),
         (way_back(|w| w.free_senders = 0), "walsender"),
