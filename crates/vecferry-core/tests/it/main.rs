@@ -8,4 +8,5 @@ mod follow;
 mod interrupted;
 mod plan;
 mod preflight;
+mod preflight_follow;
 mod verify;
