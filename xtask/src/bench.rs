@@ -1,8 +1,10 @@
 //! `cargo xtask bench copy`: vecferry beside what one would use instead, on one dataset, in one
-//! run, round by round, so that a machine that slows down slows all of them down.
+//! run, round by round, so that a machine that slows down slows all of them down. `cargo xtask
+//! bench follow`: what a cutover costs an application that writes, see [`follow`].
 
 mod contestant;
 mod dataset;
+mod follow;
 mod memory;
 mod record;
 
@@ -29,6 +31,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Move one table by every means there is
     Copy(CopyArguments),
+    /// Cut over under writes: downtime, catch-up, what the application notices
+    Follow(follow::FollowArguments),
 }
 
 /// Size and shape of the run.
@@ -64,6 +68,7 @@ struct CopyArguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.what {
         What::Copy(arguments) => copy(arguments),
+        What::Follow(arguments) => follow::run(arguments),
     }
 }
 
@@ -75,7 +80,7 @@ fn copy(arguments: &CopyArguments) -> Result<ExitCode> {
         None
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let pair = Pair::start(&options(arguments)).context("start the clusters")?;
+    let pair = Pair::start(&options(arguments.no_fsync)).context("start the clusters")?;
     eprintln!("filling the source with {} rows of {} dimensions", arguments.rows, arguments.dims);
     let source = pair.source.url("postgres");
     let dataset = runtime.block_on(dataset::fill(&source, arguments.rows, arguments.dims))?;
@@ -126,9 +131,9 @@ fn contestants(only: &[Contestant]) -> Result<Vec<Contestant>> {
 }
 
 /// As a production server would be set for a load: flushing, and no checkpoint in mid-race.
-fn options(arguments: &CopyArguments) -> Options {
+fn options(no_fsync: bool) -> Options {
     let options = Options::new().set("max_wal_size", "16GB").set("checkpoint_timeout", "1h");
-    if arguments.no_fsync { options } else { options.durable() }
+    if no_fsync { options } else { options.durable() }
 }
 
 /// An empty database, the former one gone and all its pages written: nobody pays for another.

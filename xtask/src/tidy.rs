@@ -13,12 +13,16 @@ const LONGEST_FILE: usize = 500;
 const VAGUE_NAMES: [&str; 5] = ["utils", "util", "helpers", "common", "manager"];
 
 /// Decisions of the core: pure functions over plain data, so that tests can try every case.
-const PURE_FILES: [&str; 33] = [
+const PURE_FILES: [&str; 37] = [
     "phase.rs",
+    "cleanup/steps.rs",
     "pg/lsn.rs",
     "follow/health.rs",
     "follow/identity.rs",
     "follow/regroup.rs",
+    "follow/pgoutput.rs",
+    "follow/conflict/cause.rs",
+    "follow/conflict/judge.rs",
     "knowledge.rs",
     "inventory.rs",
     "copy/part.rs",

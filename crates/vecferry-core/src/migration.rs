@@ -143,7 +143,10 @@ async fn run_once(
     };
     let outcome = until_cancelled(cancel, run.advance(record, attempts)).await;
     if let Err((phase, spent, error)) = &outcome {
-        run.note_interruption(*phase, *spent, error).await;
+        // Ceasing to watch stops nothing.
+        if !matches!((phase, error), (Phase::Following, Error::Interrupted)) {
+            run.note_interruption(*phase, *spent, error).await;
+        }
     }
     outcome.map_err(|(_, _, error)| error)?;
     run.summarize(begun).await
@@ -254,9 +257,11 @@ impl Run<'_> {
         }
         attempts.reached = true;
         if phase == Phase::Done {
-            let text =
-                "this migration is complete; nothing to do (--restart begins again; rows that are there then need --existing replace)"
-                    .to_owned();
+            let how = match self.route.method() {
+                Method::Follow => "vecferry cleanup ends it",
+                _ => "--restart begins again; rows that are there then need --existing replace",
+            };
+            let text = format!("this migration is complete; nothing to do ({how})");
             self.reporter.event(&Event::Notice { text });
         }
         let phases = self.route.phases();
@@ -451,6 +456,8 @@ impl Run<'_> {
         });
         let summary = Summary {
             migration: self.id.clone(),
+            method: self.route.method(),
+            phase: record.phase,
             tables: tables.collect(),
             rows: totals.rows,
             bytes: totals.bytes,

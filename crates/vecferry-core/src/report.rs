@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::phase::Phase;
+use crate::policy::Method;
 
 /// Receives events; called from several threads, so it must not block for long.
 pub trait Reporter: Send + Sync {
@@ -148,6 +149,10 @@ pub enum Event {
 pub struct Summary {
     /// Migration id.
     pub migration: String,
+    /// How it moves rows.
+    pub method: Method,
+    /// Where it is: `done`, or `following` when a `follow` was left to itself.
+    pub phase: Phase,
     /// Per table.
     pub tables: Vec<TableSummary>,
     /// Rows in all.

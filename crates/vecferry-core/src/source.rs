@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Side};
 use crate::inspect::inspect;
-use crate::inventory::{Inventory, Table};
+use crate::inventory::{Inventory, Server, Table};
 use crate::pg::{Dsn, Session, quote_literal};
 use crate::policy::Policy;
 
@@ -38,6 +38,16 @@ impl SourceIdentity {
             database: server.database.clone(),
             database_oid: server.database_oid,
         }
+    }
+
+    /// Whether `server` is the recorded cluster and database, as far as can be told; a later timeline of it is.
+    pub(crate) fn is_of(&self, server: &Server) -> bool {
+        let same_cluster = match (&server.system_identifier, &self.system_identifier) {
+            (Some(found), Some(recorded)) => found == recorded,
+            // Withheld by a managed service: the database must do.
+            _ => true,
+        };
+        same_cluster && server.database_oid == self.database_oid
     }
 
     /// What differs from `recorded` so that its state cannot be used, in words. An address may differ.

@@ -1,6 +1,8 @@
 //! What a migration is doing, read from the record on the target and from PostgreSQL's own progress views: from any
 //! machine, while it runs and after a crash.
 
+mod follow;
+
 use std::collections::HashMap;
 
 use serde::Serialize;
@@ -9,7 +11,9 @@ use crate::error::{Result, Side};
 use crate::index::build::read_progress;
 use crate::pg::{Dsn, Session};
 use crate::phase::Phase;
+use crate::policy::Method;
 use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
+pub use follow::{FollowState, FollowStatus, LinkStatus};
 
 /// The newest migration found on a target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,7 +22,7 @@ pub struct Status {
     pub version: u32,
     /// Migration id.
     pub migration: String,
-    /// `copy`.
+    /// `copy` or `follow`.
     pub method: String,
     /// Source as `host:port/database`.
     pub source: String,
@@ -56,6 +60,8 @@ pub struct Status {
     pub indexes_total: u64,
     /// What ended the last run, when it did not finish.
     pub last_error: Option<String>,
+    /// How apply is doing; `None` in a `copy`.
+    pub follow: Option<FollowStatus>,
 }
 
 /// One table of a migration.
@@ -84,11 +90,21 @@ pub struct IndexStatus {
     pub percent: Option<f64>,
 }
 
-/// Reads the newest migration recorded on the target; `None` when there is none.
+/// Reads the newest migration recorded on the target; `None` when there is none. Of a `follow` it tells what the target
+/// knows; [`status_of`] asks the source as well.
 ///
 /// # Errors
 /// [`crate::Error::Postgres`] when the target cannot be read.
 pub async fn status(target: &Dsn) -> Result<Option<Status>> {
+    status_of(target, None).await
+}
+
+/// Likewise, with what the source says of a `follow`, if it is named and answers: that it does not is a fact and no
+/// error. Takes a second longer while changes are applied, for the rate.
+///
+/// # Errors
+/// [`crate::Error::Postgres`] when the target cannot be read.
+pub async fn status_of(target: &Dsn, source: Option<&Dsn>) -> Result<Option<Status>> {
     let session = Session::open(target, Side::Target, "status").await?;
     if !store::exists(&session).await? {
         return Ok(None);
@@ -103,6 +119,10 @@ pub async fn status(target: &Dsn) -> Result<Option<Status>> {
     let bytes_expected = totals.bytes_expected().max(bytes);
     let copying = running && record.phase == Phase::Rows;
     let bytes_per_second = if copying { rate(&session, &record.id).await? } else { None };
+    let follow = match record.route.method() {
+        Method::Follow => Some(follow::read(&session, source, &record).await?),
+        _ => None,
+    };
     Ok(Some(Status {
         version: 1,
         migration: record.id,
@@ -125,6 +145,7 @@ pub async fn status(target: &Dsn) -> Result<Option<Status>> {
         indexes_finished: indexes.iter().filter(|index| index.finished).count() as u64,
         indexes_total: indexes.len() as u64,
         last_error: record.last_error.filter(|_| !running),
+        follow,
     }))
 }
 

@@ -1,12 +1,12 @@
 //! One test's own database on a cluster, dropped when the test ends.
 
 use std::io::Write;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Config, NoTls, Row};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result, file};
@@ -46,13 +46,29 @@ impl Deref for Session {
     }
 }
 
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
 impl Session {
     /// Connects to a URL without TLS.
     pub async fn open(url: &str) -> Result<Session> {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(|source| {
-            // The URL may hold a password, so the error names only what was attempted.
-            Error::Database { action: "connect to a test cluster".into(), source }
-        })?;
+        // The URL may hold a password, so the error names only what was attempted.
+        let action = "connect to a test cluster";
+        let config: Config =
+            url.parse().map_err(|source| Error::Database { action: action.into(), source })?;
+        Session::with(&config).await
+    }
+
+    /// The same with all that a configuration can say.
+    pub(crate) async fn with(config: &Config) -> Result<Session> {
+        let action = "connect to a test cluster";
+        let (client, connection) = config
+            .connect(NoTls)
+            .await
+            .map_err(|source| Error::Database { action: action.into(), source })?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // The error, if any, also reaches whoever waits on the client.
@@ -65,6 +81,17 @@ impl Session {
 impl Database {
     /// Creates an empty database whose name begins with `hint`.
     pub async fn create(cluster: &Cluster, hint: &str) -> Result<Database> {
+        Database::create_with(cluster, hint, "").await
+    }
+
+    /// Creates a database with all that is in another one of the same cluster, which nobody may be
+    /// connected to for the moment.
+    pub async fn copy_of(&self, cluster: &Cluster, hint: &str) -> Result<Database> {
+        let options = format!("TEMPLATE \"{}\" STRATEGY file_copy", self.name);
+        Database::create_with(cluster, hint, &options).await
+    }
+
+    async fn create_with(cluster: &Cluster, hint: &str, options: &str) -> Result<Database> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Clusters are shared by processes, hence the process id; names are cut at 63 bytes.
@@ -74,7 +101,7 @@ impl Database {
         let maintenance_url = cluster.url("postgres");
         let session = Session::open(&maintenance_url).await?;
         session
-            .batch_execute(&format!("CREATE DATABASE \"{name}\""))
+            .batch_execute(&format!("CREATE DATABASE \"{name}\" {options}"))
             .await
             .map_err(|source| Error::Database { action: format!("create {name}"), source })?;
         let url = cluster.url(&name);

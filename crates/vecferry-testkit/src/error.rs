@@ -88,6 +88,12 @@ pub enum Error {
         #[source]
         source: crate::tls::TlsError,
     },
+    /// A writer could not be started or brought to rest.
+    #[error("{what}")]
+    Writer {
+        /// What it is about.
+        what: String,
+    },
     /// The database refused something.
     #[error("{action}")]
     Database {

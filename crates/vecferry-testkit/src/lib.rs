@@ -1,6 +1,6 @@
 //! Everything a test or the demo needs besides vecferry itself: PostgreSQL clusters that live and
 //! die with the process, databases on them, a proxy that misbehaves on command, a TLS terminator,
-//! a corpus and vectors. Development only; nothing that ships depends on it.
+//! a corpus and vectors, a writer that knows what was acknowledged. Development only; nothing that ships depends on it.
 //!
 //! A test starts like this:
 //!
@@ -23,6 +23,7 @@ mod proxy;
 mod servers;
 mod tls;
 mod wheel;
+mod writer;
 
 pub mod corpus;
 pub mod vectors;
@@ -35,3 +36,7 @@ pub use proxy::FaultProxy;
 pub use servers::Version;
 pub use tls::{TlsError, TlsFront};
 pub use wheel::{MODEL, Wheel, cache_dir};
+pub use writer::{
+    Kind, Ledger, Mix, Operation, Outcome, Progress, Uncertain, Visit, Writer, WriterOptions,
+    percentile,
+};

@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Check(Check),
     /// Show what there is, which methods could move it, and what each takes
     Plan(Plan),
-    /// Run the copy, or continue it where it stopped
+    /// Run the migration, or continue it where it stopped
     Migrate(Migrate),
     /// Show how far the migration on the target is
     Status(Status),
@@ -133,12 +133,14 @@ pub(crate) struct Plan {
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// How to move the data [default: copy]
+    /// How to move the data [default: that of the migration on the target, else copy]
     ///
-    /// This version knows `copy`; follow, reembed and delta come with later ones.
+    /// This version knows copy and follow.
     #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
     pub(crate) method: Option<Method>,
     /// Return when a follow has caught up; the clusters go on by themselves
+    ///
+    /// Without it the follow is watched until its cutover. Ctrl-C then ends the watching only.
     #[arg(long, env = "VECFERRY_DETACH", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) detach: bool,
@@ -160,6 +162,8 @@ pub(crate) struct Migrate {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) work: Work,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
 }
 
 /// Arguments of `status`.
@@ -216,6 +220,18 @@ pub(crate) struct Cleanup {
     #[arg(long, env = "VECFERRY_DRY_RUN", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
+    /// Leave the source alone and list what must still be on it
+    ///
+    /// For a source that is gone or out of reach. A slot that stays on a source keeps its WAL for ever.
+    #[arg(long, env = "VECFERRY_WITHOUT_SOURCE", hide_env_values = true,
+          value_parser = FalseyValueParser::new(), conflicts_with = "orphans")]
+    pub(crate) without_source: bool,
+    /// Also remove what migrations left that the target has no record of, such as those of a target that was dropped
+    ///
+    /// Other migrations of the same source may still need their slots: look at the list first, with --dry-run.
+    #[arg(long, env = "VECFERRY_ORPHANS", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) orphans: bool,
     #[command(flatten)]
     pub(crate) yes: Yes,
 }
@@ -291,12 +307,58 @@ pub(crate) struct Work {
     pub(crate) retries: Option<u32>,
 }
 
+/// How a source that stays in use is followed.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Follow")]
+pub(crate) struct Follow {
+    /// Give tables of the source without a replica identity one; cleanup sets back what was there
+    ///
+    /// Updates and deletes of a table can be followed only when it has one, usually its primary key.
+    #[arg(long, env = "VECFERRY_SET_REPLICA_IDENTITY", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) set_replica_identity: bool,
+    /// The source as the target's server reaches it [default: as --source]
+    ///
+    /// Without a password it takes that of --source when the user is the same.
+    #[arg(long, value_name = "URL", env = "VECFERRY_SOURCE_FROM_TARGET", hide_env_values = true)]
+    pub(crate) source_from_target: Option<String>,
+    /// The target as the source's server reaches it, for the way back after a cutover [default: as --target]
+    ///
+    /// Without a password it takes that of --target when the user is the same.
+    #[arg(long, value_name = "URL", env = "VECFERRY_TARGET_FROM_SOURCE", hide_env_values = true)]
+    pub(crate) target_from_source: Option<String>,
+    /// When changes begin to be applied: after all indexes, or after the keys [default: auto]
+    #[arg(long, value_name = "WHEN", env = "VECFERRY_APPLY_START", hide_env_values = true)]
+    pub(crate) apply_start: Option<ApplyStart>,
+}
+
+/// When changes begin to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ApplyStart {
+    /// As the plan advises
+    Auto,
+    /// When every index is built: the builds are fastest, the source keeps the WAL written meanwhile
+    Last,
+    /// When the keys are built: the other indexes take longer, little WAL is kept
+    First,
+}
+
+impl From<ApplyStart> for vecferry_core::policy::ApplyStart {
+    fn from(start: ApplyStart) -> Self {
+        match start {
+            ApplyStart::Auto => Self::Auto,
+            ApplyStart::Last => Self::Last,
+            ApplyStart::First => Self::First,
+        }
+    }
+}
+
 /// The ways to move data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Method {
     /// Parallel binary COPY, indexes after the rows
     Copy,
-    /// Copy, then logical replication until cutover (not in this version)
+    /// Copy, then logical replication until cutover
     Follow,
     /// Embed every document anew (not in this version)
     Reembed,

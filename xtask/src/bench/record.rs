@@ -169,7 +169,7 @@ impl Record {
     }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (low, high) =
@@ -177,17 +177,17 @@ fn median(values: &[f64]) -> Option<f64> {
     Some((low + high) / 2.0)
 }
 
-fn spread(values: &[f64]) -> (f64, f64) {
+pub(super) fn spread(values: &[f64]) -> (f64, f64) {
     let least = values.iter().copied().reduce(f64::min).unwrap_or_default();
     (least, values.iter().copied().reduce(f64::max).unwrap_or_default())
 }
 
-fn cores() -> usize {
+pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The commit, marked where the tree differs from it.
-fn commit() -> String {
+pub(super) fn commit() -> String {
     let described = first_line("git", &["describe", "--always", "--dirty", "--abbrev=12"]);
     described.unwrap_or_else(|| "unknown".into())
 }
@@ -200,7 +200,7 @@ fn first_line(name: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// The command without the options that name places on this machine.
-fn without_paths(arguments: impl Iterator<Item = String>) -> Vec<String> {
+pub(super) fn without_paths(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {

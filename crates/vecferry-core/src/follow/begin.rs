@@ -8,7 +8,8 @@
 //! 3. Old slots give those tables up, or are dropped when they have no others (source). Killed here: likewise.
 //! 4. Publication, then slot (source). The snapshot lives in this process. Killed here: likewise.
 //!
-//! The tables are locked against changes of their shape before 3, because a snapshot does not show a table's TRUNCATE
+//! Before 2, and before any lock of ours, replica identities are set where that is wanted, each recorded first. The
+//! tables are locked against changes of their shape before 3, because a snapshot does not show a table's TRUNCATE
 //! or rewrite for what it is; the publication is made before the slot, because a slot's stream sees the publications
 //! of its own time.
 
@@ -21,6 +22,7 @@ use super::regroup::{Member, start_over};
 use super::state::read_slot;
 use crate::copy::resume;
 use crate::error::{Error, Result, Side};
+use crate::inspect::inspect;
 use crate::inventory::{Inventory, Table};
 use crate::migration::Run;
 use crate::pg::{QualifiedName, Session};
@@ -41,16 +43,23 @@ pub(crate) async fn take_source(
 ) -> Result<SourceSnapshot> {
     refuse_keep(run)?;
     let dsn = &run.clusters.source;
-    let locked = LockedTables::take(dsn, run.policy, "BEGIN").await?;
-    let identity = SourceIdentity::new(dsn, &locked.inventory);
-    run.refuse_other_source(&identity, record)?;
     let sender = Session::open(dsn, Side::Source, "follow").await?;
     let lock_timeout = format!("SET lock_timeout = {}", run.policy.lock_timeout.as_millis());
     sender.batch("set the lock timeout", &lock_timeout).await?;
-    let (ordinal, tables) = match record.map_or(Phase::Schema, |record| record.phase) {
+    let phase = record.map_or(Phase::Schema, |record| record.phase);
+    if phase == Phase::Schema {
+        // Before the tables are locked: to set a replica identity is a change of their shape.
+        let inventory = inspect(&sender).await?;
+        let identity = SourceIdentity::new(dsn, &inventory);
+        run.refuse_other_source(&identity, record)?;
+        begin_record(run, &identity, estimates).await?;
+        make_identifiable(run, &inventory, &sender).await?;
+    }
+    let locked = LockedTables::take(dsn, run.policy, "BEGIN").await?;
+    run.refuse_other_source(&SourceIdentity::new(dsn, &locked.inventory), record)?;
+    let (ordinal, tables) = match phase {
         Phase::Schema => {
-            begin_record(run, &identity, estimates).await?;
-            make_identifiable(run, &locked, &sender).await?;
+            refuse_unidentifiable(&lacking(run, &locked.inventory))?;
             (0, moved(run, &locked.inventory).map(|table| table.name.clone()).collect())
         }
         Phase::Rows => match regroup(run, &locked.inventory, &sender).await? {
@@ -95,28 +104,34 @@ async fn begin_record(
     session.batch("commit the record", "COMMIT").await
 }
 
-/// Refuses tables whose updates and deletes could not be told apart, or sets their replica identity where the policy
-/// says so. The record of what was there comes first.
-async fn make_identifiable(run: &Run<'_>, locked: &LockedTables, sender: &Session) -> Result<()> {
-    let lacking: Vec<(&Table, &str)> = moved(run, &locked.inventory)
-        .filter_map(|table| Some((table, identity::obstacle(table)?)))
-        .collect();
+/// Tables whose updates and deletes could not be told apart, and why.
+fn lacking<'a>(run: &'a Run<'_>, inventory: &'a Inventory) -> Vec<(&'a Table, &'static str)> {
+    moved(run, inventory).filter_map(|table| Some((table, identity::obstacle(table)?))).collect()
+}
+
+fn refuse_unidentifiable(lacking: &[(&Table, &str)]) -> Result<()> {
     if lacking.is_empty() {
         return Ok(());
     }
+    let facts: Vec<String> =
+        lacking.iter().map(|(table, why)| format!("{}: {why}", table.name.plain())).collect();
+    let statements: Vec<String> = lacking.iter().map(|(table, _)| identity::mend(table)).collect();
+    Err(Error::Refused {
+        side: Side::Source,
+        what: format!("updates and deletes cannot be followed: {}", facts.join("; ")),
+        hint: Some(format!(
+            "run on the source: {}; or let vecferry do it with --set-replica-identity",
+            statements.join("; ")
+        )),
+    })
+}
+
+/// Refuses tables without a replica identity, or sets it where the policy says so. The record of what was there comes
+/// first.
+async fn make_identifiable(run: &Run<'_>, inventory: &Inventory, sender: &Session) -> Result<()> {
+    let lacking = lacking(run, inventory);
     if !run.policy.follow.set_replica_identity {
-        let facts: Vec<String> =
-            lacking.iter().map(|(table, why)| format!("{}: {why}", table.name.plain())).collect();
-        let statements: Vec<String> =
-            lacking.iter().map(|(table, _)| identity::mend(table)).collect();
-        return Err(Error::Refused {
-            side: Side::Source,
-            what: format!("updates and deletes cannot be followed: {}", facts.join("; ")),
-            hint: Some(format!(
-                "run on the source: {}; or let vecferry do it with --set-replica-identity",
-                statements.join("; ")
-            )),
-        });
+        return refuse_unidentifiable(&lacking);
     }
     for (table, _) in lacking {
         let back = identity::restore(table);

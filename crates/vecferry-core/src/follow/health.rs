@@ -43,7 +43,7 @@ pub struct SlotState {
 /// `pg_subscription` and `pg_stat_subscription` of one subscription.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SubscriptionState {
-    /// Whether it is to run. The server turns this off when a change cannot be applied.
+    /// Whether it is to run.
     pub enabled: bool,
     /// Whether its apply process runs.
     pub running: bool,
@@ -51,7 +51,7 @@ pub struct SubscriptionState {
     pub received_lsn: Option<Lsn>,
     /// Last position reported back to the sender.
     pub reported_lsn: Option<Lsn>,
-    /// Errors during apply since the statistics were reset; `None` before 15.
+    /// Errors during apply since the statistics were reset, lost connections among them; `None` before 15.
     pub apply_errors: Option<i64>,
 }
 
@@ -77,9 +77,10 @@ pub enum Health {
     PublicationMissing,
     /// The subscription is not there (yet).
     NotSubscribed,
-    /// The server stopped apply at a change that cannot be applied, or somebody disabled the subscription.
+    /// Somebody disabled the subscription.
     Stopped,
-    /// The receiver's apply process does not run or does not reach the sender.
+    /// The receiver's apply process does not run or does not reach the sender, for the moment or because it fails at a
+    /// change again and again.
     Disconnected,
     /// Changes are being applied.
     Applying,

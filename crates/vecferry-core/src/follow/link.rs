@@ -181,8 +181,9 @@ pub(crate) fn create_subscription_sql(
         format!("binary = {}", options.binary),
     ];
     if options.receiver_version >= 150_000 {
-        // A row that cannot be applied stops the subscription instead of failing again every few seconds.
-        with.push("disable_on_error = true".to_owned());
+        // A lost connection counts as an error too (`start_apply` in PostgreSQL's worker.c): with true, a restart of
+        // the sender would end apply for good while nobody watches.
+        with.push("disable_on_error = false".to_owned());
     }
     if options.receiver_version >= 160_000 {
         with.push("origin = none".to_owned());

@@ -11,9 +11,11 @@
 //! The slots keep WAL on the source from the moment they are made until `cutover` or `cleanup` drops them.
 
 pub(crate) mod begin;
+pub mod conflict;
 pub mod health;
 pub mod identity;
 pub(crate) mod link;
+pub mod pgoutput;
 mod regroup;
 pub(crate) mod state;
 pub(crate) mod watch;

@@ -14,6 +14,18 @@ pub(crate) async fn current_lsn(session: &Session) -> Result<Lsn> {
     Ok(lsn(session.query_one("read the position of the WAL", sql, &[]).await?.get(0)))
 }
 
+/// Writes a few bytes of WAL that no subscription is sent, so that an idle sender and its receiver speak of where they
+/// are: a receiver that has nothing to report does so every `wal_receiver_status_interval`, 10 seconds, only.
+///
+/// # Errors
+/// [`crate::Error::Postgres`].
+pub(crate) async fn nudge(sender: &Session) -> Result<()> {
+    // Transactional, because only a commit flushes it.
+    let sql = "SELECT pg_logical_emit_message(true, 'vecferry', '')";
+    sender.query("ask for the receiver's position", sql, &[]).await?;
+    Ok(())
+}
+
 fn lsn(bytes: i64) -> Lsn {
     Lsn(bytes.cast_unsigned())
 }
@@ -28,8 +40,7 @@ pub(crate) async fn read_link(
     link: &Link,
 ) -> Result<LinkState> {
     let sender_lsn = current_lsn(sender).await?;
-    let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
-    let publication = sender.query_one("look for a publication", sql, &[&link.name]).await?.get(0);
+    let publication = publication_exists(sender, &link.name).await?;
     Ok(LinkState {
         name: link.name.clone(),
         sender_lsn,
@@ -37,6 +48,15 @@ pub(crate) async fn read_link(
         publication,
         subscription: read_subscription(receiver, &link.name).await?,
     })
+}
+
+/// Whether the publication is there.
+///
+/// # Errors
+/// [`crate::Error::Postgres`].
+pub(crate) async fn publication_exists(sender: &Session, name: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
+    Ok(sender.query_one("look for a publication", sql, &[&name]).await?.get(0))
 }
 
 /// The slot as its cluster sees it.

@@ -8,31 +8,38 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::conflict::{Stopped, diagnose};
 use super::health::{Health, LinkState};
 use super::link::{self, Link};
 use super::links;
-use super::state::{current_lsn, read_link};
+use super::state::{current_lsn, nudge, read_link};
 use crate::copy::resume::altered;
 use crate::error::{Class, Error, Result, Side};
 use crate::inspect::inspect;
 use crate::migration::Run;
 use crate::pg::{Lsn, Session};
 use crate::phase::Phase;
+use crate::policy::Clusters;
 use crate::report::Event;
+use crate::schema::shape;
 use crate::store::{self, MigrationRecord, RelationRecord};
 
 /// How often the servers are asked.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often they are asked while somebody waits for the answer.
+const CATCHING_UP: Duration = Duration::from_millis(200);
+
 /// How often the source's tables are compared with the record.
 const LOOK_AT_TABLES: Duration = Duration::from_secs(10);
 
 /// How far behind the target may be and count as caught up: what a busy server writes in a second or two.
-const CAUGHT_UP_BYTES: u64 = 16 << 20;
+pub(crate) const CAUGHT_UP_BYTES: u64 = 16 << 20;
 
-/// How often apply is started again at the same place before its cause counts as lasting. A deadlock with somebody's
-/// query on the target passes; a conflict does not.
-const STARTS: u32 = 3;
+/// How often apply may fail, or be found disabled, at the same place before the cause counts as lasting. The server
+/// tries again by itself: a deadlock with somebody's query on the target passes, a lost connection does, a conflict does
+/// not.
+const TRIES: i64 = 3;
 
 /// Waits until everything written before now is applied and the target is close behind the source.
 ///
@@ -42,15 +49,12 @@ pub(crate) async fn until_caught_up(run: &Run<'_>) -> Result<()> {
     let mut watch = Watch::open(run).await?;
     let goal = current_lsn(&watch.sender).await?;
     loop {
-        let states = watch.look().await?;
-        let caught_up = states.iter().all(|state| {
-            state.has_passed(goal) && state.lag_bytes().is_some_and(|lag| lag <= CAUGHT_UP_BYTES)
-        });
-        watch.tell(&states, caught_up);
-        if caught_up {
-            return Ok(());
+        match watch.step_catching_up(goal).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => watch.pause(CATCHING_UP).await?,
+            Err(error) if error.class() == Class::Transient => watch.reconnect(&error).await?,
+            Err(error) => return Err(error),
         }
-        watch.pause().await?;
     }
 }
 
@@ -62,14 +66,12 @@ pub(crate) async fn until_cut_over(run: &Run<'_>) -> Result<()> {
     store::unlock(&run.control).await?;
     let mut watch = Watch::open(run).await?;
     loop {
-        let ended = watch.step_following().await;
-        match ended {
+        match watch.step_following().await {
             Ok(true) => return Ok(()),
-            Ok(false) => {}
+            Ok(false) => watch.pause(TICK).await?,
             Err(error) if error.class() == Class::Transient => watch.reconnect(&error).await?,
             Err(error) => return Err(error),
         }
-        watch.pause().await?;
     }
 }
 
@@ -81,11 +83,22 @@ struct Watch<'a> {
     links: Vec<Link>,
     /// When and where each slot was confirmed at the last look, for the rate.
     before: Option<(Instant, Lsn)>,
-    /// How often apply was started at a position.
-    starts: HashMap<(String, Lsn), u32>,
+    /// What was seen of each link's failures.
+    failures: HashMap<String, Failures>,
     looked_at_tables: Option<Instant>,
     /// The last thing said, so that it is said once.
     said: String,
+}
+
+/// Failures of one link's apply at one place.
+#[derive(Debug, Clone, Copy, Default)]
+struct Failures {
+    /// Where the receiver stood.
+    at: Lsn,
+    /// The server's count of errors when it was first seen there.
+    errors: i64,
+    /// How often it was found disabled there.
+    disabled: i64,
 }
 
 impl<'a> Watch<'a> {
@@ -98,16 +111,16 @@ impl<'a> Watch<'a> {
             receiver,
             links,
             before: None,
-            starts: HashMap::new(),
+            failures: HashMap::new(),
             looked_at_tables: None,
             said: String::new(),
         })
     }
 
-    async fn pause(&self) -> Result<()> {
+    async fn pause(&self, pause: Duration) -> Result<()> {
         tokio::select! {
             () = self.run.cancel.cancelled() => Err(Error::Interrupted),
-            () = tokio::time::sleep(TICK) => Ok(()),
+            () = tokio::time::sleep(pause) => Ok(()),
         }
     }
 
@@ -116,7 +129,7 @@ impl<'a> Watch<'a> {
         let mut why = error.to_string();
         loop {
             self.say(format!("connection lost, trying again: {why}"));
-            self.pause().await?;
+            self.pause(TICK).await?;
             match sessions(self.run).await {
                 Ok((sender, receiver)) => {
                     (self.sender, self.receiver) = (sender, receiver);
@@ -127,6 +140,17 @@ impl<'a> Watch<'a> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// One look while catching up; whether it has.
+    async fn step_catching_up(&mut self, goal: Lsn) -> Result<bool> {
+        nudge(&self.sender).await?;
+        let states = self.look().await?;
+        let caught_up = states.iter().all(|state| {
+            state.has_passed(goal) && state.lag_bytes().is_some_and(|lag| lag <= CAUGHT_UP_BYTES)
+        });
+        self.tell(&states, caught_up);
+        Ok(caught_up)
     }
 
     /// One look while following; whether the migration has ended.
@@ -169,27 +193,31 @@ impl<'a> Watch<'a> {
     }
 
     async fn act(&mut self, link: &Link, state: &LinkState) -> Result<()> {
-        match state.health() {
+        let health = state.health();
+        let failures = self.failures.entry(link.name.clone()).or_default();
+        let at = state.slot.as_ref().map_or(failures.at, |slot| slot.confirmed_lsn);
+        let errors = state.subscription.as_ref().and_then(|subscription| subscription.apply_errors);
+        // Some way on, or the statistics were reset.
+        if at > failures.at || errors.is_some_and(|errors| errors < failures.errors) {
+            *failures = Failures { at, errors: errors.unwrap_or(0), disabled: 0 };
+        }
+        failures.disabled += i64::from(health == Health::Stopped);
+        let failed = errors.map_or(0, |errors| errors - failures.errors);
+        if failed >= TRIES || failures.disabled > TRIES {
+            return Err(failing(self.run.clusters, link).await);
+        }
+        match health {
             Health::Applying => Ok(()),
             Health::Disconnected => {
                 self.say(format!("apply of {} is not connected to the source; the target's server tries again by itself", link.name));
                 Ok(())
             }
-            Health::Stopped => self.start_again(link, state).await,
+            Health::Stopped => {
+                self.say(format!("apply of {} was disabled; it is started again", link.name));
+                link::set_enabled(&self.receiver, link, true).await
+            }
             health => Err(ended(link, &health)),
         }
-    }
-
-    /// Starts apply again a few times; then says what stops it.
-    async fn start_again(&mut self, link: &Link, state: &LinkState) -> Result<()> {
-        let at = state.slot.as_ref().map_or(Lsn::default(), |slot| slot.confirmed_lsn);
-        let starts = self.starts.entry((link.name.clone(), at)).or_default();
-        *starts += 1;
-        if *starts > STARTS {
-            return Err(ended(link, &Health::Stopped));
-        }
-        self.say(format!("apply of {} had stopped; it is started again", link.name));
-        link::set_enabled(&self.receiver, link, true).await
     }
 
     fn tell(&mut self, states: &[LinkState], caught_up: bool) {
@@ -231,7 +259,8 @@ async fn sessions(run: &Run<'_>) -> Result<(Session, Session)> {
     ))
 }
 
-/// Refuses to go on when the source's tables are not what was copied.
+/// Refuses to go on when the source's tables are not what was copied. A change that somebody has made on the target as
+/// well is taken over into the record.
 ///
 /// # Errors
 /// [`Error::Refused`] naming what differs.
@@ -240,8 +269,30 @@ pub(crate) async fn refuse_altered(
     sender: &Session,
     receiver: &Session,
 ) -> Result<()> {
-    let records = RelationRecord::all(receiver, &run.id).await?;
-    let found = altered(run.policy, &inspect(sender).await?, &records);
+    let mut records = RelationRecord::all(receiver, &run.id).await?;
+    let source = inspect(sender).await?;
+    if altered(run.policy, &source, &records).is_empty() {
+        return Ok(());
+    }
+    let target = inspect(receiver).await?;
+    for record in &mut records {
+        let relation = &mut record.relation;
+        let (Some(theirs), Some(ours)) =
+            (source.table(&relation.name), target.table(&relation.name))
+        else {
+            continue;
+        };
+        if theirs.oid == relation.oid
+            && shape(theirs) != relation.shape
+            && shape(theirs) == shape(ours)
+        {
+            relation.shape = shape(theirs);
+            store::record_shape(receiver, &run.id, relation).await?;
+            let text = format!("{} was altered on both clusters alike", relation.name.plain());
+            run.reporter.event(&Event::Notice { text });
+        }
+    }
+    let found = altered(run.policy, &source, &records);
     if found.is_empty() {
         return Ok(());
     }
@@ -249,10 +300,33 @@ pub(crate) async fn refuse_altered(
         side: Side::Source,
         what: format!("the source's schema changed while it is followed: {}", found.join(", ")),
         hint: Some(
-            "undo the change, or begin again with `vecferry migrate --method follow --restart`; a new table may be left out with --exclude"
+            "make the same change on the target, then run `vecferry migrate` again; leave a new table out with --exclude; \
+             or begin again with `vecferry migrate --method follow --restart`"
                 .into(),
         ),
     })
+}
+
+/// What keeps apply from going on, with the ways out. Apply is left to try again by itself: once its cause is removed
+/// it goes on without us.
+async fn failing(clusters: &Clusters, link: &Link) -> Error {
+    let stopped = Stopped {
+        slot: link.name.clone(),
+        publications: vec![link.name.clone()],
+        subscription: link.name.clone(),
+    };
+    let (why, hint) = match diagnose(clusters, &stopped).await {
+        Ok(diagnosis) => (diagnosis.line(), diagnosis.ways_out().join("; ")),
+        Err(error) => (
+            format!("and what stops it could not be found out: {error}"),
+            "the target server's log names the error of its apply worker".to_owned(),
+        ),
+    };
+    Error::Refused {
+        side: other(link.from),
+        what: format!("apply fails again and again at the same change: {why}"),
+        hint: Some(hint),
+    }
 }
 
 /// The end of a link that no waiting brings back.

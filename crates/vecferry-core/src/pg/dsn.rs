@@ -67,6 +67,16 @@ impl Dsn {
         self
     }
 
+    /// The same address with the other's password, where it has none of its own and the user is the same: another way
+    /// to the same cluster.
+    #[must_use]
+    pub fn with_password_of(mut self, other: &Dsn) -> Self {
+        if self.password.is_none() && self.user == other.user {
+            self.password.clone_from(&other.password);
+        }
+        self
+    }
+
     /// Whether the connection string carried a password.
     pub fn has_password(&self) -> bool {
         self.password.is_some()

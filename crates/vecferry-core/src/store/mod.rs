@@ -330,6 +330,17 @@ pub(crate) async fn reopen_relation(
     insert_parts(session, id, relation, parts).await
 }
 
+/// Records the names and types of a table's columns anew, after both clusters were altered alike.
+///
+/// # Errors
+/// [`crate::Error::Postgres`] when the target fails.
+pub(crate) async fn record_shape(session: &Session, id: &str, relation: &Relation) -> Result<()> {
+    let sql = "UPDATE vecferry.relation SET shape = $3 WHERE migration = $1 AND oid = $2";
+    let oid = i64::from(relation.oid);
+    session.execute("record a table's columns", sql, &[&id, &oid, &relation.shape]).await?;
+    Ok(())
+}
+
 /// Records an index as built; run in the transaction that builds it.
 ///
 /// # Errors

@@ -46,32 +46,46 @@ impl MigrationRecord {
     /// # Errors
     /// [`Error::Postgres`] when the target cannot be read.
     pub(crate) async fn newest(session: &Session) -> Result<Option<MigrationRecord>> {
-        let sql = r#"SELECT id, route, source, phase, phase_seconds, estimates,
-            to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), to_char(updated_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-            to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), last_error
-            FROM vecferry.migration ORDER BY started_at DESC LIMIT 1"#;
-        let Some(row) = session.query_opt("read the record", sql, &[]).await? else {
-            return Ok(None);
-        };
-        let (route, phase): (String, String) = (row.get(1), row.get(3));
-        let Json(source): Json<SourceIdentity> = row.get(2);
-        Ok(Some(MigrationRecord {
-            id: row.get(0),
-            route: Route::parse(&route).ok_or_else(|| Error::Bug {
-                what: format!("the record names a route {route:?} that is unknown"),
-            })?,
-            source,
-            phase: Phase::parse(&phase).ok_or_else(|| Error::Bug {
-                what: format!("the record names a phase {phase:?} that is unknown"),
-            })?,
-            phase_seconds: by_phase(&row, 4),
-            estimates: by_phase(&row, 5),
-            started_at: row.get(6),
-            updated_at: row.get(7),
-            finished_at: row.get(8),
-            last_error: row.get(9),
-        }))
+        let sql = format!("{SELECT} ORDER BY started_at DESC LIMIT 1");
+        let row = session.query_opt("read the record", &sql, &[]).await?;
+        row.as_ref().map(migration).transpose()
     }
+
+    /// Every migration on the target, the newest last.
+    ///
+    /// # Errors
+    /// [`Error::Postgres`] when the target cannot be read.
+    pub(crate) async fn all(session: &Session) -> Result<Vec<MigrationRecord>> {
+        let sql = format!("{SELECT} ORDER BY started_at");
+        let rows = session.query("read the record", &sql, &[]).await?;
+        rows.iter().map(migration).collect()
+    }
+}
+
+/// What [`migration`] takes apart.
+const SELECT: &str = r#"SELECT id, route, source, phase, phase_seconds, estimates,
+    to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), to_char(updated_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+    to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), last_error FROM vecferry.migration"#;
+
+fn migration(row: &Row) -> Result<MigrationRecord> {
+    let (route, phase): (String, String) = (row.get(1), row.get(3));
+    let Json(source): Json<SourceIdentity> = row.get(2);
+    Ok(MigrationRecord {
+        id: row.get(0),
+        route: Route::parse(&route).ok_or_else(|| Error::Bug {
+            what: format!("the record names a route {route:?} that is unknown"),
+        })?,
+        source,
+        phase: Phase::parse(&phase).ok_or_else(|| Error::Bug {
+            what: format!("the record names a phase {phase:?} that is unknown"),
+        })?,
+        phase_seconds: by_phase(row, 4),
+        estimates: by_phase(row, 5),
+        started_at: row.get(6),
+        updated_at: row.get(7),
+        finished_at: row.get(8),
+        last_error: row.get(9),
+    })
 }
 
 fn by_phase(row: &Row, column: usize) -> Vec<(Phase, f64)> {

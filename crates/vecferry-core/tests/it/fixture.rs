@@ -148,3 +148,18 @@ pub(crate) fn assert_same_schema(source: &Database, target: &Database) {
     let extra: Vec<_> = right.iter().filter(|line| !left.contains(line)).collect();
     assert!(missing.is_empty() && extra.is_empty(), "missing: {missing:#?}\nextra: {extra:#?}");
 }
+
+/// Everything of vecferry's in a database, as `kind name`: what must be gone after a cleanup.
+pub(crate) async fn leftovers_of_ours(database: &Database) -> Vec<String> {
+    let sql = "SELECT 'publication ' || pubname FROM pg_publication WHERE pubname LIKE 'vecferry%' \
+        UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots \
+          WHERE slot_name LIKE 'vecferry%' AND database = current_database() \
+        UNION ALL SELECT 'subscription ' || subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+          WHERE subname LIKE 'vecferry%' AND datname = current_database() \
+        UNION ALL SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger WHERE tgname LIKE 'vecferry%' \
+        UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname LIKE 'vecferry%' \
+        UNION ALL SELECT 'function ' || p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace \
+          WHERE proname LIKE 'vecferry%' OR nspname LIKE 'vecferry%' ORDER BY 1";
+    let session = database.connect().await.unwrap();
+    session.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}

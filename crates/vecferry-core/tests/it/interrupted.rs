@@ -33,7 +33,8 @@ impl Reporter for StopAt {
     }
 }
 
-async fn stop_at(
+/// Runs a migration and interrupts it at the first event that fits.
+pub(crate) async fn stop_at(
     clusters: &Clusters,
     policy: &Policy,
     fits: impl Fn(&Event) -> bool + Send + Sync + 'static,

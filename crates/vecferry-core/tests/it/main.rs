@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod cleanup_follow;
+mod conflict;
 mod copy;
 mod fixture;
 mod follow;
@@ -9,4 +11,5 @@ mod interrupted;
 mod plan;
 mod preflight;
 mod preflight_follow;
+mod status_follow;
 mod verify;

@@ -7,3 +7,4 @@ mod databases;
 mod faults;
 mod text_and_vectors;
 mod tls;
+mod writers;

@@ -1,7 +1,7 @@
 //! `cleanup`: lists and removes what a migration left.
 
 use serde::Serialize;
-use vecferry_core::cleanup::{Leftover, cleanup, leftovers};
+use vecferry_core::cleanup::{Leftover, Scope, cleanup, leftovers};
 
 use crate::cli::Cleanup;
 use crate::confirm;
@@ -21,23 +21,35 @@ struct Answer<'a> {
 
 /// Runs the command.
 pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let clusters = settings.clusters()?;
-    let found = leftovers(&clusters).await?;
-    if found.is_empty() || args.dry_run {
+    let (target, source) = match args.without_source {
+        true => (settings.target()?, None),
+        false => {
+            let clusters = settings.clusters()?;
+            (clusters.target, Some(clusters.source))
+        }
+    };
+    let scope = Scope { target: &target, source: source.as_ref(), orphans: args.orphans };
+    let found = leftovers(scope).await?;
+    if number(&found) == 0 || args.dry_run {
         return show(&found, false, ui);
     }
     if !args.yes.yes {
         ui.insist(&render(&found));
     }
-    let amount = counted(found.len() as u64, "leftover");
-    confirm::destroy(ui, args.yes.yes, &clusters.target, &format!("remove {amount}"))?;
-    let removed = cleanup(&clusters).await?;
+    let amount = counted(number(&found), "leftover");
+    confirm::destroy(ui, args.yes.yes, &target, &format!("remove {amount}"))?;
+    let removed = cleanup(scope).await?;
     // Whoever was asked has just read the list.
     if args.yes.yes || ui.json {
         return show(&removed, true, ui);
     }
-    ui.say(&format!("removed {}", counted(removed.len() as u64, "leftover")));
+    ui.say(&format!("removed {}", counted(number(&removed), "leftover")));
     Ok(Exit::Done)
+}
+
+/// How many of them go.
+fn number(leftovers: &[Leftover]) -> u64 {
+    leftovers.iter().filter(|leftover| !leftover.kept).count() as u64
 }
 
 fn show(leftovers: &[Leftover], removed: bool, ui: &Ui) -> Result<Exit, Error> {
@@ -45,16 +57,14 @@ fn show(leftovers: &[Leftover], removed: bool, ui: &Ui) -> Result<Exit, Error> {
         ui.data_json(&Answer { version: 1, removed, leftovers })?;
         return Ok(Exit::Done);
     }
-    if leftovers.is_empty() {
-        ui.say("nothing to clean up");
-        return Ok(Exit::Done);
+    if !leftovers.is_empty() {
+        ui.data(&render(leftovers))?;
     }
-    ui.data(&render(leftovers))?;
-    let amount = counted(leftovers.len() as u64, "leftover");
-    ui.say(&if removed {
-        format!("removed {amount}")
-    } else {
-        format!("{amount}; `vecferry cleanup` removes what is listed")
+    let (amount, goes) = (counted(number(leftovers), "leftover"), number(leftovers) > 0);
+    ui.say(&match (goes, removed) {
+        (false, _) => "nothing to clean up".into(),
+        (true, true) => format!("removed {amount}"),
+        (true, false) => format!("{amount}; `vecferry cleanup` removes what is not marked as kept"),
     });
     Ok(Exit::Done)
 }
@@ -65,7 +75,10 @@ fn render(leftovers: &[Leftover]) -> String {
             leftover.side.to_string(),
             leftover.kind.clone(),
             leftover.name.clone(),
-            leftover.effect.clone(),
+            match leftover.kept {
+                true => format!("kept: {}", leftover.effect),
+                false => leftover.effect.clone(),
+            },
         ]
     });
     table(&["side", "kind", "name", "removing it"], &[], rows.collect())

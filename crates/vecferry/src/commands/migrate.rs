@@ -1,11 +1,11 @@
-//! `migrate`: runs the copy, shows it, and sums it up.
+//! `migrate`: runs the migration, shows it, and sums it up.
 
 use vecferry_core::inspect::inspect;
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::pg::Session;
 use vecferry_core::phase::Phase;
 use vecferry_core::plan;
-use vecferry_core::policy::{Clusters, Existing, Policy};
+use vecferry_core::policy::{self, Clusters, Existing, Policy};
 use vecferry_core::preflight::{Severity, check};
 use vecferry_core::report::Summary;
 use vecferry_core::status::status;
@@ -20,6 +20,13 @@ use crate::settings::Settings;
 use crate::ui::{Ui, table};
 use crate::units::{count, counted, duration, size};
 
+/// Said once while a follow is watched.
+const CAUGHT_UP: &str = "the target has caught up and follows the source; Ctrl-C only ends this watching\n\
+                         next: vecferry status, vecferry verify, then vecferry cutover";
+
+/// What a follow does when its watching is interrupted.
+const GOES_ON: &str = "replication goes on without this process; `vecferry status` shows it, `vecferry cutover` ends it";
+
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     if let Some(method @ (Method::Reembed | Method::Delta)) = args.method {
@@ -30,7 +37,12 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         });
     }
     let clusters = settings.clusters()?;
-    let policy = settings.policy(&args.selection, &args.work);
+    let policy = Policy {
+        method: args.method.map(Into::into),
+        follow: settings.follow(&args.follow, &clusters)?,
+        ..settings.policy(&args.selection, &args.work)
+    };
+    let detach = settings.detach(args.detach);
     if !args.yes.yes {
         ask(args, &clusters, &policy, ui).await?;
     }
@@ -44,8 +56,9 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         // Those of a run that is continued are recorded.
         false => Vec::new(),
     };
-    let options = RunOptions { restart: args.restart, detach: args.detach, estimates };
-    let progress = Progress::of_events(ui);
+    let options = RunOptions { restart: args.restart, detach, estimates };
+    let once_caught_up = (!detach).then_some(CAUGHT_UP);
+    let progress = Progress::of_events(ui).saying_once_caught_up(once_caught_up);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
     progress.finish();
     match outcome {
@@ -55,9 +68,12 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
             }
             Ok(Exit::Done)
         }
-        Err(CoreError::Interrupted) => {
-            Err(Error::Interrupted { how_to_go_on: how_to_go_on(progress.parts(), args.restart) })
-        }
+        Err(CoreError::Interrupted) => Err(Error::Interrupted {
+            how_to_go_on: match progress.phase() {
+                Some(Phase::Following) => GOES_ON.into(),
+                _ => how_to_go_on(progress.parts(), args.restart),
+            },
+        }),
         Err(error) => Err(error.into()),
     }
 }
@@ -182,14 +198,28 @@ fn report_line(summary: &Summary) -> String {
     };
     let indexes = summary.tables.iter().map(|table| u64::from(table.indexes)).sum();
     format!(
-        "migration {}: {} in {}, {}, {} in {}{this_run}\nnext: vecferry verify",
+        "migration {}: {} in {}, {}, {} in {}{this_run}\n{}",
         summary.migration,
         counted(summary.rows, "row"),
         counted(summary.tables.len() as u64, "table"),
         size(summary.bytes),
         counted(indexes, "index"),
         duration(all.max(summary.seconds)),
+        next(summary),
     )
+}
+
+fn next(summary: &Summary) -> &'static str {
+    match (summary.method, summary.phase) {
+        (policy::Method::Follow, Phase::Done) => {
+            "the application was cut over to the target\nnext: vecferry cleanup, when the way back is not needed any more"
+        }
+        (policy::Method::Follow, _) => {
+            "the target has caught up and follows the source by itself\n\
+             next: vecferry status, vecferry verify, then vecferry cutover"
+        }
+        _ => "next: vecferry verify",
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +231,8 @@ mod tests {
     fn the_summary_sets_estimate_and_outcome_side_by_side() {
         let summary = Summary {
             migration: "0198".into(),
+            method: policy::Method::Copy,
+            phase: Phase::Done,
             tables: vec![TableSummary {
                 table: "public.items".into(),
                 rows: 200_000,
@@ -219,6 +251,9 @@ mod tests {
         assert!(text.contains("1m 24s           –"), "{text}");
         let last = "migration 0198: 200,000 rows in 1 table, 1.0 GiB, 2 indexes in 1m 31s (12s in this run)";
         assert!(text.ends_with(&format!("{last}\nnext: vecferry verify")), "{text}");
+        let follow = Summary { method: policy::Method::Follow, phase: Phase::Following, ..summary };
+        let text = render(&follow);
+        assert!(text.contains("follows the source") && text.contains("vecferry cutover"), "{text}");
     }
 
     #[test]

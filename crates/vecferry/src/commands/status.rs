@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use vecferry_core::phase::Phase;
-use vecferry_core::status::{Status, status};
+use vecferry_core::status::{FollowState, FollowStatus, LinkStatus, Status, status_of};
 
 use crate::cli;
 use crate::error::{Error, Exit};
@@ -28,10 +28,10 @@ struct Nothing {
 
 /// Runs the command.
 pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let target = settings.target()?;
+    let (target, source) = (settings.target()?, settings.source_if_named()?);
     let mut lines_above = 0;
     loop {
-        let Some(status) = status(&target).await? else {
+        let Some(status) = status_of(&target, source.as_ref()).await? else {
             if ui.json {
                 ui.data_json(&Nothing { version: 1, migration: None })?;
             }
@@ -69,6 +69,7 @@ fn render(status: &Status, ui: &Ui) -> String {
             "indexes", status.indexes_finished, status.indexes_total
         ));
     }
+    lines.extend(status.follow.iter().flat_map(|follow| following(follow, status.phase, ui)));
     for index in &status.indexes {
         let percent =
             index.percent.map_or(String::new(), |p| format!("  {} {p:.0}%", bar(p / 100.0)));
@@ -80,7 +81,9 @@ fn render(status: &Status, ui: &Ui) -> String {
         None => lines.push(format!("{:<12}{}", "recorded", status.updated_at)),
     }
     if let (Some(error), None) = (&status.last_error, &status.finished_at) {
-        lines.push(format!("{:<12}{error}", "stopped by"));
+        // Whoever watches a follow may stop watching it: the servers go on.
+        let label = if status.phase == Phase::Following { "watch ended" } else { "stopped by" };
+        lines.push(format!("{label:<12}{error}"));
     }
     if !status.tables.is_empty() {
         lines.push(String::new());
@@ -96,11 +99,78 @@ fn phase(status: &Status, ui: &Ui) -> String {
             let eta = status.eta_seconds.map(|seconds| format!(", ETA {}", duration(seconds)));
             format!("{phase}, running{}", eta.unwrap_or_default())
         }
+        (Phase::Following, false) => {
+            let state = status.follow.as_ref().map_or(FollowState::Unknown, |follow| follow.state);
+            format!("following, {}", words(state, ui))
+        }
         (phase, false) => {
             let state = ui.coloured(Colour::Yellow, "not running");
             format!("{phase}, {state}; `vecferry migrate` goes on from here")
         }
     }
+}
+
+/// A state in words.
+fn words(state: FollowState, ui: &Ui) -> String {
+    let red = |text| ui.coloured(Colour::Red, text);
+    match state {
+        FollowState::Applying => ui.coloured(Colour::Green, "applying"),
+        FollowState::CatchingUp => ui.coloured(Colour::Yellow, "catching up"),
+        FollowState::Unknown => "applying as far as the receiver can tell".into(),
+        FollowState::NotSubscribed => "not subscribed".into(),
+        FollowState::Disconnected => red("not connected; the server tries again by itself"),
+        FollowState::Stopped => red("stopped; `vecferry migrate` says why"),
+        FollowState::PublicationMissing => {
+            red("the publication is gone; `vecferry migrate` says more")
+        }
+        FollowState::SlotMissing => red("the slot is gone; `vecferry migrate` says more"),
+        FollowState::SlotLost => red("the slot has lost its WAL; `vecferry migrate` says more"),
+    }
+}
+
+/// How apply is doing; of every link where there are several, or where one is not well.
+fn following(follow: &FollowStatus, phase: Phase, ui: &Ui) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |label: &str, text: String| lines.push(format!("{label:<12}{text}"));
+    if let Some(bytes) = follow.lag_bytes {
+        let seconds = follow.lag_seconds.map(|seconds| format!(", {}", duration(seconds)));
+        line("lag", format!("{}{}", size(bytes), seconds.unwrap_or_default()));
+    }
+    if let Some(bytes) = follow.bytes_per_second {
+        line("apply", rate(bytes));
+    }
+    if let Some(bytes) = follow.retained_bytes {
+        let left = follow.safe_bytes.map(|bytes| match u64::try_from(bytes) {
+            Ok(bytes) => format!(", {} more until the slot may be lost", size(bytes)),
+            Err(_) => ", and the slot may be lost at any time".into(),
+        });
+        line("WAL kept", format!("{}{}", size(bytes), left.unwrap_or_default()));
+    }
+    // Before it subscribes it is said by the phase, and of one link that is well by its lag.
+    let plain = follow.links.len() == 1 && follow.state <= FollowState::Unknown;
+    if !plain && matches!(phase, Phase::CatchUp | Phase::Following) {
+        follow.links.iter().for_each(|one| line("link", link(one, ui)));
+    }
+    if let Some(back) = &follow.way_back {
+        line("way back", link(back, ui));
+    }
+    if let Some(problem) = &follow.source_problem {
+        line("source", format!("not asked: {problem}"));
+    }
+    for warning in &follow.warnings {
+        line("warning", ui.coloured(Colour::Yellow, warning));
+    }
+    lines
+}
+
+fn link(link: &LinkStatus, ui: &Ui) -> String {
+    let mut text = format!("{}: {}", link.name, words(link.state, ui));
+    if let Some(errors) = link.subscription.as_ref().and_then(|one| one.apply_errors)
+        && errors > 0
+    {
+        text.push_str(&format!(" ({} so far)", counted(errors.cast_unsigned(), "error")));
+    }
+    text
 }
 
 fn rows(status: &Status) -> String {
@@ -173,6 +243,7 @@ mod tests {
             indexes_finished: 1,
             indexes_total: 2,
             last_error: Some("target: cannot write".into()),
+            follow: None,
         };
         let text = render(&status, &Ui::new(&Output::default()));
         for part in
@@ -181,5 +252,42 @@ mod tests {
             assert!(text.contains(part), "{part} not in\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+
+    #[test]
+    fn a_follow_shows_lag_rate_retained_wal_and_what_is_wrong() {
+        let link = LinkStatus {
+            name: "vecferry_1_0".into(),
+            from: vecferry_core::Side::Source,
+            state: FollowState::Stopped,
+            lag_bytes: Some(3 << 20),
+            bytes_per_second: None,
+            publication: Some(true),
+            slot: None,
+            subscription: None,
+        };
+        let follow = FollowStatus {
+            state: FollowState::Stopped,
+            lag_bytes: Some(3 << 20),
+            lag_seconds: Some(0.5),
+            bytes_per_second: Some(2e6),
+            retained_bytes: Some(1 << 30),
+            safe_bytes: Some(1 << 20),
+            links: vec![link],
+            source_reachable: true,
+            source_problem: None,
+            way_back: None,
+            warnings: vec!["slot vecferry_1_0 is close to losing its WAL".into()],
+        };
+        let text = following(&follow, Phase::Following, &Ui::new(&Output::default())).join("\n");
+        for line in [
+            "lag         3.0 MiB, 0.5s",
+            "apply       1.9 MiB/s",
+            "WAL kept    1.0 GiB, 1.0 MiB more until the slot may be lost",
+            "link        vecferry_1_0: stopped; `vecferry migrate` says why",
+            "warning     slot vecferry_1_0",
+        ] {
+            assert!(text.contains(line), "{line} not in\n{text}");
+        }
     }
 }

@@ -75,7 +75,8 @@ impl Bars {
         let moving = tally.fraction().filter(|_| tally.moves_bytes());
         main.set_position((moving.unwrap_or(0.0) * STEPS as f64) as u64);
         let amounts = moving.map(|_| tally.amounts_text());
-        let words = tally.verifying.iter().cloned().chain(amounts);
+        let behind = tally.behind.map(|behind| behind.text());
+        let words = tally.verifying.iter().cloned().chain(amounts).chain(behind);
         main.set_message(words.collect::<Vec<_>>().join("  "));
         self.draw_indexes(&mut drawn, tally);
     }

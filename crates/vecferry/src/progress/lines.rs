@@ -12,16 +12,21 @@ use crate::units::{count, counted, duration, size};
 /// Somebody scrolls through this later; ten seconds leave six lines a minute.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// A follow is watched for days.
+const EVERY_WHILE_FOLLOWING: Duration = Duration::from_secs(30);
+
 /// The log.
 #[derive(Debug)]
 pub(crate) struct Lines {
     last_amounts: Mutex<Instant>,
+    /// When it was last said how far apply is behind, and whether it had caught up then.
+    last_behind: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Lines {
     /// A log whose first amounts come after ten seconds: what is over sooner needs none.
     pub(crate) fn new(now: Instant) -> Lines {
-        Lines { last_amounts: Mutex::new(now) }
+        Lines { last_amounts: Mutex::new(now), last_behind: Mutex::default() }
     }
 
     /// Writes a line, if the event deserves one now.
@@ -30,11 +35,25 @@ impl Lines {
             Event::Copying { .. } | Event::Verifying { .. } | Event::IndexProgress { .. } => {
                 if self.due(now) { amounts(event, tally, now) } else { None }
             }
+            Event::Following { caught_up, .. } if self.due_behind(now, *caught_up) => {
+                tally.behind.map(|behind| format!("following: {}", behind.text()))
+            }
             other => happening(other, ui.verbose),
         };
         if let Some(text) = text {
             ui.say(&format!("{}  {text}", clock()));
         }
+    }
+
+    fn due_behind(&self, now: Instant, caught_up: bool) -> bool {
+        let mut last = self.last_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|(at, before)| {
+            before != caught_up || now.duration_since(at) >= EVERY_WHILE_FOLLOWING
+        });
+        if due {
+            *last = Some((now, caught_up));
+        }
+        due
     }
 
     fn due(&self, now: Instant) -> bool {
@@ -123,6 +142,16 @@ mod tests {
         let due: Vec<u64> =
             (0..25).filter(|second| lines.due(start + Duration::from_secs(*second))).collect();
         assert_eq!(due, [10, 20]);
+    }
+
+    #[test]
+    fn a_follow_is_told_of_every_half_minute_and_when_it_catches_up_or_falls_behind() {
+        let start = Instant::now();
+        let lines = Lines::new(start);
+        let due: Vec<u64> = (0..70)
+            .filter(|second| lines.due_behind(start + Duration::from_secs(*second), *second >= 5))
+            .collect();
+        assert_eq!(due, [0, 5, 35, 65]);
     }
 
     #[test]

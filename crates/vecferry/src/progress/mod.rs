@@ -9,6 +9,7 @@ mod tally;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use vecferry_core::phase::Phase;
 use vecferry_core::report::{Event, Reporter};
 
 use crate::ui::Ui;
@@ -22,6 +23,8 @@ pub(crate) struct Progress<'a> {
     ui: &'a Ui,
     tally: Mutex<Tally>,
     shown: Shown,
+    /// What is said once when a follow that goes on has caught up.
+    once_caught_up: Mutex<Option<&'static str>>,
 }
 
 /// The one way in which this run shows its progress.
@@ -51,7 +54,17 @@ impl<'a> Progress<'a> {
     }
 
     fn showing(ui: &'a Ui, shown: Shown) -> Progress<'a> {
-        Progress { ui, tally: Mutex::new(Tally::new()), shown }
+        Progress { ui, tally: Mutex::new(Tally::new()), shown, once_caught_up: Mutex::default() }
+    }
+
+    /// Says this, once, when the target has caught up and is watched on.
+    pub(crate) fn saying_once_caught_up(self, text: Option<&'static str>) -> Progress<'a> {
+        Progress { once_caught_up: Mutex::new(text), ..self }
+    }
+
+    /// The phase in progress.
+    pub(crate) fn phase(&self) -> Option<Phase> {
+        self.tally().phase.map(|(phase, ..)| phase)
     }
 
     /// Parts finished and parts in all, once rows have moved.
@@ -82,6 +95,14 @@ impl Reporter for Progress<'_> {
             Shown::Bars(bars) => bars.show(event, &tally, self.ui),
             Shown::Lines(lines) => lines.show(event, &tally, self.ui, now),
             Shown::Events(events) => events.show(event, self.ui),
+        }
+        if matches!(event, Event::Following { caught_up: true, .. })
+            && tally.follows()
+            && let Shown::Bars(_) | Shown::Lines(_) = self.shown
+            && let Some(text) =
+                self.once_caught_up.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            self.ui.say(text);
         }
     }
 }

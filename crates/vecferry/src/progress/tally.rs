@@ -38,6 +38,21 @@ pub(crate) struct Building {
     first_percent: f64,
 }
 
+/// How far apply is behind, as of the last event that told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Behind {
+    /// Bytes of WAL not confirmed.
+    pub(crate) lag_bytes: u64,
+    /// Seconds behind.
+    pub(crate) lag_seconds: Option<f64>,
+    /// Bytes of WAL that the source keeps.
+    pub(crate) retained_bytes: u64,
+    /// Bytes of WAL confirmed per second.
+    pub(crate) bytes_per_second: Option<f64>,
+    /// Whether the target has caught up.
+    pub(crate) caught_up: bool,
+}
+
 /// Everything the reporters show.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -45,6 +60,8 @@ pub(crate) struct Tally {
     pub(crate) phase: Option<(Phase, usize, usize)>,
     /// What is compared, during a verification.
     pub(crate) verifying: Option<String>,
+    /// How far apply is behind, while it is watched.
+    pub(crate) behind: Option<Behind>,
     /// What has moved, or was read for a verification.
     pub(crate) amounts: Amounts,
     /// Indexes under construction by name.
@@ -58,6 +75,7 @@ impl Tally {
         Tally {
             phase: None,
             verifying: None,
+            behind: None,
             amounts: Amounts::default(),
             indexes: BTreeMap::new(),
             samples: VecDeque::new(),
@@ -69,6 +87,22 @@ impl Tally {
         match event {
             Event::PhaseStarted { phase, step, steps } => {
                 self.phase = Some((*phase, *step, *steps));
+                self.behind = None;
+            }
+            Event::Following {
+                lag_bytes,
+                lag_seconds,
+                retained_bytes,
+                bytes_per_second,
+                caught_up,
+            } => {
+                self.behind = Some(Behind {
+                    lag_bytes: *lag_bytes,
+                    lag_seconds: *lag_seconds,
+                    retained_bytes: *retained_bytes,
+                    bytes_per_second: *bytes_per_second,
+                    caught_up: *caught_up,
+                });
             }
             Event::Copying { rows, bytes, parts, parts_total, bytes_expected } => {
                 self.amounts = Amounts {
@@ -129,6 +163,11 @@ impl Tally {
         }
     }
 
+    /// Whether the copy is over and the target only follows.
+    pub(crate) fn follows(&self) -> bool {
+        matches!(self.phase, Some((Phase::Following, ..)))
+    }
+
     /// Parts finished and in all, once rows have moved.
     pub(crate) fn parts(&self) -> Option<(usize, usize)> {
         (self.amounts.parts_total > 0).then_some((self.amounts.parts, self.amounts.parts_total))
@@ -170,6 +209,19 @@ impl Tally {
         words.push(size(self.amounts.bytes));
         words.extend(self.bytes_per_second().map(rate));
         words.extend(self.seconds_left().map(|seconds| format!("ETA {}", duration(seconds))));
+        words.join("  ")
+    }
+}
+
+impl Behind {
+    /// `caught up  lag 1.2 MiB, 0.4s  applying 3.1 MiB/s  WAL kept 17.0 MiB`, as far as it is known.
+    pub(crate) fn text(&self) -> String {
+        let mut words = Vec::new();
+        words.extend(self.caught_up.then(|| "caught up".to_owned()));
+        let seconds = self.lag_seconds.map(|seconds| format!(", {}", duration(seconds)));
+        words.push(format!("lag {}{}", size(self.lag_bytes), seconds.unwrap_or_default()));
+        words.extend(self.bytes_per_second.map(|bytes| format!("applying {}", rate(bytes))));
+        words.push(format!("WAL kept {}", size(self.retained_bytes)));
         words.join("  ")
     }
 }
@@ -227,6 +279,27 @@ mod tests {
         assert_eq!(tally.bytes_per_second(), None);
         tally.take(&copying(20 << 20), start + Duration::from_secs(2));
         assert_eq!(tally.bytes_per_second().map(rate).as_deref(), Some("10.0 MiB/s"));
+    }
+
+    #[test]
+    fn a_follow_tells_how_far_behind_it_is() {
+        let now = Instant::now();
+        let mut tally = Tally::new();
+        let started = |phase| Event::PhaseStarted { phase, step: 1, steps: 2 };
+        tally.take(&started(Phase::Following), now);
+        assert!(tally.follows() && tally.behind.is_none());
+        let event = Event::Following {
+            lag_bytes: 3 << 20,
+            lag_seconds: Some(0.4),
+            retained_bytes: 17 << 20,
+            bytes_per_second: Some(2e6),
+            caught_up: true,
+        };
+        tally.take(&event, now);
+        assert_eq!(
+            tally.behind.unwrap().text(),
+            "caught up  lag 3.0 MiB, 0.4s  applying 1.9 MiB/s  WAL kept 17.0 MiB"
+        );
     }
 
     #[test]

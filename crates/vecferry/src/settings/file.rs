@@ -8,13 +8,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::QualifiedName;
-use vecferry_core::policy::{Existing, IvfflatLists};
+use vecferry_core::policy::{ApplyStart, Existing, IvfflatLists};
 
 use crate::error::{Error, Mistake};
 use crate::units::{parse_duration, parse_size};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 19] = [
     "source",
     "target",
     "jobs",
@@ -28,6 +28,11 @@ pub(crate) const KEYS: [&str; 14] = [
     "ivfflat_lists",
     "pg_bin_dir",
     "retries",
+    "detach",
+    "set_replica_identity",
+    "source_from_target",
+    "target_from_source",
+    "apply_start",
     "knowledge",
 ];
 
@@ -54,6 +59,11 @@ pub(crate) struct File {
     pub(crate) ivfflat_lists: Option<IvfflatLists>,
     pub(crate) pg_bin_dir: Option<PathBuf>,
     pub(crate) retries: Option<u32>,
+    pub(crate) detach: Option<bool>,
+    pub(crate) set_replica_identity: Option<bool>,
+    pub(crate) source_from_target: Option<String>,
+    pub(crate) target_from_source: Option<String>,
+    pub(crate) apply_start: Option<ApplyStart>,
     pub(crate) knowledge: Knowledge,
 }
 
@@ -120,6 +130,11 @@ impl File {
             "ivfflat_lists" => self.ivfflat_lists = Some(lists(text(value)?)?),
             "pg_bin_dir" => self.pg_bin_dir = Some(PathBuf::from(text(value)?)),
             "retries" => self.retries = Some(number(value, 0, u32::MAX)?),
+            "detach" => self.detach = Some(switch(value)?),
+            "set_replica_identity" => self.set_replica_identity = Some(switch(value)?),
+            "source_from_target" => self.source_from_target = Some(text(value)?.to_owned()),
+            "target_from_source" => self.target_from_source = Some(text(value)?.to_owned()),
+            "apply_start" => self.apply_start = Some(apply_start(text(value)?)?),
             "knowledge" => return self.set_knowledge(value),
             unknown => return Err(Wrong::unknown(unknown, &KEYS)),
         }
@@ -254,6 +269,19 @@ fn number(value: &DeValue<'_>, least: u32, most: u32) -> Result<u32, Wrong> {
         .and_then(|number| u32::try_from(number).ok())
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| Wrong::plain(format!("must be from {least} to {most}")))
+}
+
+fn switch(value: &DeValue<'_>) -> Result<bool, Wrong> {
+    value.as_bool().ok_or_else(|| Wrong::kind("true or false", value))
+}
+
+fn apply_start(text: &str) -> Result<ApplyStart, Wrong> {
+    match text {
+        "auto" => Ok(ApplyStart::Auto),
+        "last" => Ok(ApplyStart::Last),
+        "first" => Ok(ApplyStart::First),
+        other => Err(Wrong::plain(format!("{other:?} is none of auto, last, first"))),
+    }
 }
 
 fn existing(text: &str) -> Result<Existing, Wrong> {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use vecferry_core::Side;
 use vecferry_core::pg::Dsn;
-use vecferry_core::policy::{Clusters, Pattern, Policy};
+use vecferry_core::policy::{Clusters, FollowPolicy, Pattern, Policy};
 
-use crate::cli::{Place, Selection, Work};
+use crate::cli::{Follow, Place, Selection, Work};
 use crate::error::{Error, Mistake};
 pub(crate) use file::File;
 pub(crate) use template::TEMPLATE;
@@ -74,6 +74,14 @@ impl Settings {
         Ok(self.cluster(Side::Target)?)
     }
 
+    /// The source, for commands that say more when they know it.
+    pub(crate) fn source_if_named(&self) -> Result<Option<Dsn>, Error> {
+        match self.source {
+            Some(_) => Ok(Some(self.cluster(Side::Source)?)),
+            None => Ok(None),
+        }
+    }
+
     fn cluster(&self, side: Side) -> Result<Dsn, Mistake> {
         let given = match side {
             Side::Source => &self.source,
@@ -103,7 +111,62 @@ impl Settings {
         })
     }
 
-    /// The operator's choices.
+    /// What only `follow` asks, with the servers' own ways to each other.
+    pub(crate) fn follow(
+        &self,
+        flags: &Follow,
+        clusters: &Clusters,
+    ) -> Result<FollowPolicy, Error> {
+        let (file, default) = (&self.file, Policy::default().follow);
+        let way = |flag: &Option<String>, file: &Option<String>, name: &str, cluster: &Dsn| {
+            let Some(text) = flag.as_ref().or(file.as_ref()).filter(|text| !text.trim().is_empty())
+            else {
+                return Ok(None);
+            };
+            let parsed = text.parse::<Dsn>().map_err(|error| Mistake {
+                what: format!("{name}: {error}"),
+                hint: error.hint(),
+            })?;
+            Ok(Some(parsed.with_password_of(cluster)))
+        };
+        let to_source = way(
+            &flags.source_from_target,
+            &file.source_from_target,
+            "source-from-target",
+            &clusters.source,
+        );
+        let to_target = way(
+            &flags.target_from_source,
+            &file.target_from_source,
+            "target-from-source",
+            &clusters.target,
+        );
+        let (source_from_target, target_from_source) = match (to_source, to_target) {
+            (Ok(source), Ok(target)) => (source, target),
+            (source, target) => {
+                let mistakes = [source.err(), target.err()].into_iter().flatten().collect();
+                return Err(Error::Settings(mistakes));
+            }
+        };
+        Ok(FollowPolicy {
+            source_from_target,
+            target_from_source,
+            set_replica_identity: flags.set_replica_identity
+                || file.set_replica_identity.unwrap_or(default.set_replica_identity),
+            apply_start: flags
+                .apply_start
+                .map(Into::into)
+                .or(file.apply_start)
+                .unwrap_or(default.apply_start),
+        })
+    }
+
+    /// Whether a follow is left to itself when it has caught up.
+    pub(crate) fn detach(&self, flag: bool) -> bool {
+        flag || self.file.detach.unwrap_or(false)
+    }
+
+    /// The operator's choices, but for the method and what only `follow` asks.
     pub(crate) fn policy(&self, selection: &Selection, work: &Work) -> Policy {
         let (file, default) = (&self.file, Policy::default());
         let patterns = |flag: &[String], file: &[String]| {
@@ -172,6 +235,28 @@ mod tests {
         let Err(Error::Settings(mistakes)) = wrong.clusters() else { panic!("accepted") };
         assert_eq!(mistakes.len(), 2, "{mistakes:?}");
         assert!(!format!("{mistakes:?}").contains("hunter2"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_servers_own_way_to_the_other_takes_the_password_of_the_same_user() {
+        let file = "apply_start = 'first'\nsource_from_target = 'postgres://u@inner/d'";
+        let settings = settings("postgres://u:hunter2@h/d", "postgres://v:hunter3@t/d", file);
+        let clusters = settings.clusters().unwrap();
+        let flags = |target: &str| Follow {
+            target_from_source: Some(target.into()),
+            set_replica_identity: true,
+            ..Follow::default()
+        };
+        let follow = settings.follow(&flags("postgres://other@t/d"), &clusters).unwrap();
+        assert!(follow.set_replica_identity);
+        assert_eq!(follow.apply_start, vecferry_core::policy::ApplyStart::First);
+        let way = follow.source_from_target.unwrap();
+        assert!(way.has_password() && way.host == "inner");
+        assert!(!follow.target_from_source.unwrap().has_password(), "another user's");
+        let wrong = settings.follow(&flags("mysql://u:hunter4@h/d"), &clusters);
+        let Err(Error::Settings(mistakes)) = wrong else { panic!("accepted") };
+        let shown = format!("{mistakes:?}");
+        assert!(shown.contains("target-from-source") && !shown.contains("hunter"), "{shown}");
     }
 
     #[test]

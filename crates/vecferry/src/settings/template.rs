@@ -37,6 +37,18 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # How often to go on by itself after a lost connection.
 # retries = 3
 
+# Follow a source that stays in use (migrate --method follow): return when the target has caught up instead of
+# watching until the cutover.
+# detach = false
+# Give tables of the source without a replica identity one; cleanup sets back what was there.
+# set_replica_identity = false
+# How the servers reach each other, where that is not how this machine reaches them. Without a password they take that
+# of source and target when the user is the same.
+# source_from_target = "postgresql://user@source-host:5432/database"
+# target_from_source = "postgresql://user@target-host:5432/database"
+# When changes begin to be applied: last (all indexes built first), first (the keys only), or auto (as the plan advises).
+# apply_start = "auto"
+
 # The table that holds the chunks, its columns, and the search the application makes. An empty bot means that the
 # table serves one bot only.
 # [knowledge]
@@ -56,10 +68,10 @@ mod tests {
     use std::path::Path;
 
     use super::TEMPLATE;
-    use crate::cli::{Selection, Work};
+    use crate::cli::{Follow, Selection, Work};
     use crate::settings::Settings;
     use crate::settings::file::{File, KEYS, KNOWLEDGE_KEYS};
-    use vecferry_core::policy::Policy;
+    use vecferry_core::policy::{Clusters, Policy};
 
     /// The template with its settings in force: a comment that is a setting starts with `# word = ` or `# [`.
     fn in_force() -> String {
@@ -87,6 +99,13 @@ mod tests {
         // These three have no value of their own to show.
         (policy.index_memory, policy.index_jobs, policy.pg_bin_dir) = (None, None, None);
         assert_eq!(format!("{policy:?}"), format!("{:?}", Policy::default()));
+        let dsn = || "postgres://u@h/d".parse().unwrap();
+        let clusters = Clusters { source: dsn(), target: dsn() };
+        let mut follow = settings.follow(&Follow::default(), &clusters).unwrap();
+        // Nor have these two.
+        (follow.source_from_target, follow.target_from_source) = (None, None);
+        assert_eq!(format!("{follow:?}"), format!("{:?}", Policy::default().follow));
+        assert!(!settings.detach(false));
         assert!(File::parse(TEMPLATE, Path::new("v.toml")).is_ok());
     }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod content;
 mod disturbed;
+mod following;
 mod killed;
 mod life;
 mod migrating;
