@@ -315,8 +315,8 @@ pub struct TableOwner {
     pub owner: String,
     /// Whether our role may `SET ROLE` to it.
     pub may_become: bool,
-    /// Whether our role may create triggers on the table.
-    pub may_trigger: bool,
+    /// Whether our role may lock the table against writers and create a trigger on it, as a cutover does.
+    pub may_fence: bool,
 }
 
 /// A trigger that is enabled `ALWAYS` or for `REPLICA`.

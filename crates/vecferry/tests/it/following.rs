@@ -99,7 +99,8 @@ async fn check_and_plan_of_a_follow_say_what_it_needs_and_never_a_password() {
     assert!(refused.contains("REPLICA IDENTITY FULL"), "{refused}");
     let refused = program.run(&["plan", "--method", "follow"]).expect(1).stdout;
     assert!(refused.contains("--set-replica-identity"), "{refused}");
-    program.run(&["check", "--method", "follow", "--set-replica-identity"]).expect(0);
+    let set = ["check", "--method", "follow", "--set-replica-identity", "--existing", "replace"];
+    program.run(&set).expect(0);
 }
 
 #[tokio::test]

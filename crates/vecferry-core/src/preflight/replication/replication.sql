@@ -43,7 +43,8 @@ SELECT json_build_object(
         'owner', pg_get_userbyid(relowner), 'may_become', CASE
           WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(relowner, 'MEMBER')
           ELSE pg_has_role(relowner, 'SET') END,
-        'may_trigger', has_table_privilege(oid, 'TRIGGER'))), '[]'::json) FROM relation),
+        -- As the fence of a cutover: locks the table, then puts a trigger on it.
+        'may_fence', has_table_privilege(oid, 'TRIGGER') AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE'))), '[]'::json) FROM relation),
   'firing', (SELECT COALESCE(json_agg(json_build_object('table', json_build_object('schema', nspname, 'name', relname),
         'trigger', tgname) ORDER BY nspname, relname, tgname), '[]'::json)
       FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid WHERE NOT tgisinternal AND tgenabled IN ('A', 'R'))

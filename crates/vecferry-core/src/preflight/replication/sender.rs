@@ -195,21 +195,19 @@ pub(super) fn privileges(facts: &Facts) -> Vec<Finding> {
             ownership(replication, &foreign, &role),
         ));
     }
-    let silent: Vec<String> = replication
+    let chosen = facts.selected();
+    let open: Vec<String> = replication
         .owners
         .iter()
-        .filter(|owner| !owner.may_trigger && !foreign.contains(&&owner.table))
-        .filter(|owner| tables.iter().any(|table| table.name == owner.table))
+        .filter(|owner| !owner.may_fence && !foreign.contains(&&owner.table))
+        .filter(|owner| chosen.iter().any(|table| table.name == owner.table))
         .map(|owner| owner.table.to_string())
         .collect();
-    if !silent.is_empty() {
+    if !open.is_empty() {
         found.push(blocker(
             SOURCE,
-            format!(
-                "the role may not create triggers, by which cutover refuses writes, on {}",
-                some_of(&silent)
-            ),
-            format!("GRANT TRIGGER ON {} TO {role}", some_of(&silent)),
+            format!("the role may not lock and put a trigger on them, by which a cutover refuses writes: {}", some_of(&open)),
+            format!("GRANT TRIGGER, UPDATE ON {} TO {role}", some_of(&open)),
         ));
     }
     found

@@ -178,21 +178,21 @@ fn missing_rights_come_with_the_grant() {
         sends(facts).rds = true;
     });
     assert_eq!(remedy, "GRANT rds_replication TO \"postgres\"");
-    let owner = |may_become, may_trigger| TableOwner {
+    let owner = |may_become, may_fence| TableOwner {
         table: QualifiedName::new("public", "items"),
         owner: "app".into(),
         may_become,
-        may_trigger,
+        may_fence,
     };
     let remedy = one(Blocker, check, "only their owner may publish: public.items", |facts| {
         items(facts).privileges.retain(|held| held != "OWNER");
         sends(facts).owners.push(owner(false, false));
     });
     assert!(remedy.starts_with("GRANT \"app\" TO \"postgres\"; or ALTER TABLE"), "{remedy}");
-    let remedy = one(Blocker, check, "may not create triggers", |facts| {
+    let remedy = one(Blocker, check, "by which a cutover refuses writes: ", |facts| {
         sends(facts).owners.push(owner(true, false));
     });
-    assert_eq!(remedy, "GRANT TRIGGER ON \"public\".\"items\" TO \"postgres\"");
+    assert_eq!(remedy, "GRANT TRIGGER, UPDATE ON \"public\".\"items\" TO \"postgres\"");
     one(Blocker, check, "may not create a publication", |facts| {
         source(facts).inventory.server.can_create = false;
     });
