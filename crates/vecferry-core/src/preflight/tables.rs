@@ -256,7 +256,8 @@ pub(super) fn special(facts: &Facts) -> Vec<Finding> {
             "their definitions are moved; populated ones are refreshed on the target",
         ),
     ] {
-        if !list.is_empty() && !(follows && what == "materialized views") {
+        let said_elsewhere = follows && what == "materialized views";
+        if !(list.is_empty() || said_elsewhere) {
             found.push(note(SOURCE, format!("{what}: {}", some_of(&list)), remedy));
         }
     }

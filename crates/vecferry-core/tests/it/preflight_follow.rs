@@ -70,57 +70,67 @@ async fn a_source_without_logical_replication_or_a_free_slot_is_refused() {
     find(&back, Warning, "way back", "on the target, wal_level is replica");
 }
 
+/// Roles that may log in and nothing else, and tables that cannot be followed.
+struct Weak {
+    source: Database,
+    target: Database,
+    sender: String,
+    receiver: String,
+}
+
+impl Weak {
+    async fn new(hint: &str) -> Weak {
+        let pair = pair().await;
+        let source = Database::with_vector(&pair.source, hint).await.unwrap();
+        let target = Database::create(&pair.target, hint).await.unwrap();
+        let sender = format!("sender_{}", source.name());
+        let receiver = format!("receiver_{}", target.name());
+        source
+            .batch(&format!(
+                "CREATE ROLE {sender} LOGIN; CREATE UNLOGGED TABLE scratch (id int PRIMARY KEY); {ITEMS}; \
+                 CREATE TABLE log (line text); CREATE SEQUENCE s; SELECT lo_from_bytea(0, 'x'); \
+                 CREATE MATERIALIZED VIEW mv AS SELECT count(*) FROM log; \
+                 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+                 CREATE TRIGGER always BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION f(); \
+                 ALTER TABLE items ENABLE ALWAYS TRIGGER always"
+            ))
+            .await
+            .unwrap();
+        target.batch(&format!("CREATE ROLE {receiver} LOGIN")).await.unwrap();
+        Weak { source, target, sender, receiver }
+    }
+
+    async fn report(&self) -> Report {
+        let login = |database: &Database, role: &str| {
+            database.url().replacen("postgres@", &format!("{role}@"), 1).parse().unwrap()
+        };
+        let clusters = Clusters {
+            source: login(&self.source, &self.sender),
+            target: login(&self.target, &self.receiver),
+        };
+        report(&clusters, &following()).await
+    }
+
+    async fn drop_roles(&self) {
+        for (database, role) in [(&self.source, &self.sender), (&self.target, &self.receiver)] {
+            database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_weak_role_and_tables_that_cannot_be_followed_are_all_named_at_once() {
-    let pair = pair().await;
-    let source = Database::with_vector(&pair.source, "weak").await.unwrap();
-    let target = Database::create(&pair.target, "weak").await.unwrap();
-    let (name, role) = (source.name(), format!("sender_{}", source.name()));
-    let receiver = format!("receiver_{}", target.name());
-    source
-        .batch(&format!(
-            "CREATE ROLE {role} LOGIN; CREATE UNLOGGED TABLE scratch (id int PRIMARY KEY); {ITEMS}; \
-             CREATE TABLE log (line text); CREATE SEQUENCE s; SELECT lo_from_bytea(0, 'x'); \
-             CREATE MATERIALIZED VIEW mv AS SELECT count(*) FROM log; \
-             CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
-             CREATE TRIGGER always BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION f(); \
-             ALTER TABLE items ENABLE ALWAYS TRIGGER always"
-        ))
-        .await
-        .unwrap();
-    target.batch(&format!("CREATE ROLE {receiver} LOGIN")).await.unwrap();
-    let login = |url: &str, role: &str| url.replacen("postgres@", &format!("{role}@"), 1);
-    let weak = Clusters {
-        source: login(source.url(), &role).parse().unwrap(),
-        target: login(target.url(), &receiver).parse().unwrap(),
-    };
-    let found = report(&weak, &following()).await;
+    let weak = Weak::new("weak").await;
+    let (name, sender) = (weak.source.name(), &weak.sender);
+    let found = weak.report().await;
+    let mend = "ALTER TABLE \"public\".\"log\" REPLICA IDENTITY FULL".to_owned();
+    let rights = "replication privileges";
     for (check, words, remedy) in [
-        (
-            "replication privileges",
-            "may not replicate",
-            format!("ALTER ROLE \"{role}\" REPLICATION"),
-        ),
-        (
-            "replication privileges",
-            "may not create a publication",
-            format!("GRANT CREATE ON DATABASE \"{name}\" TO"),
-        ),
-        (
-            "replication privileges",
-            "only their owner may publish: public.items",
-            format!("GRANT \"postgres\" TO \"{role}\""),
-        ),
-        (
-            "subscription privileges",
-            "may not create subscriptions",
-            "GRANT pg_create_subscription TO".into(),
-        ),
-        (
-            "replica identity",
-            "public.log (it has no primary key)",
-            "ALTER TABLE \"public\".\"log\" REPLICA IDENTITY FULL".into(),
-        ),
+        (rights, "may not replicate", format!("ALTER ROLE \"{sender}\" REPLICATION")),
+        (rights, "may not create a publication", format!("GRANT CREATE ON DATABASE \"{name}\"")),
+        (rights, "may publish: public.items", format!("GRANT \"postgres\" TO \"{sender}\"")),
+        ("subscription privileges", "may not create", "GRANT pg_create_subscription TO".into()),
+        ("replica identity", "public.log (it has no primary key)", mend),
         (
             "what is not followed",
             "unlogged tables cannot be published: public.scratch",
@@ -137,12 +147,19 @@ async fn a_weak_role_and_tables_that_cannot_be_followed_are_all_named_at_once() 
     find(&found, Warning, "way back", "may not create subscriptions");
     let not_run = found.could_not_run.iter().find(|left| left.check.contains("target's server"));
     assert!(not_run.unwrap().why.contains("may not create subscriptions"), "{found:#?}");
+    weak.drop_roles().await;
+}
 
-    // With the grants that the remedies name, nothing of that is left.
+#[tokio::test]
+async fn the_grants_that_the_remedies_name_are_enough() {
+    let weak = Weak::new("granted").await;
+    let Weak { source, target, sender, receiver } = &weak;
     source
         .batch(&format!(
-            "ALTER ROLE {role} REPLICATION; GRANT CREATE ON DATABASE \"{name}\" TO {role}; GRANT postgres TO {role}; \
-             ALTER TABLE log REPLICA IDENTITY FULL; ALTER TABLE scratch SET LOGGED"
+            "ALTER ROLE {sender} REPLICATION; GRANT CREATE ON DATABASE \"{}\" TO {sender}; \
+             GRANT postgres TO {sender}; ALTER TABLE log REPLICA IDENTITY FULL; \
+             ALTER TABLE scratch SET LOGGED",
+            source.name()
         ))
         .await
         .unwrap();
@@ -153,15 +170,16 @@ async fn a_weak_role_and_tables_that_cannot_be_followed_are_all_named_at_once() 
         ))
         .await
         .unwrap();
-    let found = report(&weak, &following()).await;
-    for check in ["replication privileges", "subscription privileges", "replica identity"] {
+    let found = weak.report().await;
+    let granted =
+        ["replication privileges", "subscription privileges", "replica identity", "apply workers"];
+    for check in granted {
         assert!(!found.findings.iter().any(|finding| finding.check == check), "{found:#?}");
     }
     // A role that is no superuser must give a password, and this URL has none.
     let way = find(&found, Blocker, "target reaches source", "password is required");
     assert!(way.remedy.contains("VECFERRY_SOURCE_PASSWORD"), "{way:?}");
-    source.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
-    target.batch(&format!("DROP OWNED BY {receiver}; DROP ROLE {receiver}")).await.unwrap();
+    weak.drop_roles().await;
 }
 
 #[tokio::test]
