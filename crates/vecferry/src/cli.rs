@@ -119,10 +119,15 @@ pub(crate) struct Init {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
+    /// Check what this method needs [default: copy]
+    #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
+    pub(crate) method: Option<Method>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) work: Work,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
 }
 
 /// Arguments of `plan`.
@@ -135,6 +140,8 @@ pub(crate) struct Plan {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) work: Work,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
 }
 
 /// Arguments of `migrate`.

@@ -68,6 +68,42 @@ async fn a_follow_that_is_detached_goes_on_and_is_cleaned_up_on_both_sides() {
 }
 
 #[tokio::test]
+async fn check_and_plan_of_a_follow_say_what_it_needs_and_never_a_password() {
+    let (source, target) = databases("checked_follow").await;
+    let secret = |url: &str| url.replacen("postgres@", "postgres:hunter2@", 1);
+    let program =
+        program(&secret(source.url()), &secret(target.url())).set("VECFERRY_LOG", "trace");
+    let talkative = |words: &[&str]| program.run(&[words, &["-vvv"]].concat());
+    let checked = talkative(&["check", "--method", "follow", "--json"]).expect(0);
+    let names = checked.json()["checked"].to_string();
+    assert!(names.contains("target reaches source") && names.contains("way back"), "{names}");
+    let copy = program.run(&["check", "--json"]).expect(0).json()["checked"].to_string();
+    assert!(!copy.contains("target reaches source"), "{copy}");
+    let planned = talkative(&["plan", "--method", "follow"]).expect(0);
+    for words in ["catch-up", "replication slot on the source", "apply starts when the indexes"] {
+        assert!(planned.stdout.contains(words), "{words} is not in\n{}", planned.stdout);
+    }
+    // The plan's choice is the run's, unless the operator has one.
+    let migrated = talkative(&["migrate", "--method", "follow", "--detach"]).expect(0);
+    assert!(
+        migrated.stderr.contains("apply starts when the indexes are built"),
+        "{}",
+        migrated.stderr
+    );
+    for ran in [&checked, &planned, &migrated] {
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("hunter2"), "{}", ran.stderr);
+    }
+    program.run(&["cleanup", "--yes"]).expect(0);
+    source.batch("ALTER TABLE items DROP CONSTRAINT items_pkey").await.unwrap();
+    let refused = program.run(&["check", "--method", "follow"]).expect(1).stdout;
+    assert!(refused.contains("REPLICA IDENTITY FULL"), "{refused}");
+    let refused = program.run(&["plan", "--method", "follow"]).expect(1).stdout;
+    assert!(refused.contains("--set-replica-identity"), "{refused}");
+    let set = ["check", "--method", "follow", "--set-replica-identity", "--existing", "replace"];
+    program.run(&set).expect(0);
+}
+
+#[tokio::test]
 async fn an_interrupt_ends_the_watching_and_nothing_else() {
     let (source, target) = databases("watched").await;
     let program = program(source.url(), target.url());
