@@ -186,21 +186,11 @@ async fn run(
     if flow.is_some() {
         excuse(large_objects.as_mut(), recall.as_mut(), &content, &mut notes);
     }
-    let differs = !structure.matches
-        || content.tables.iter().any(|table| !table.matches && table.proven)
-        || vectors.columns.iter().any(|column| !column.matches && column.proven)
-        || large_objects.as_ref().is_some_and(|objects| !objects.matches)
-        || recall.as_ref().is_some_and(|recall| !recall.matches);
-    let answer = match (differs, content.matches && vectors.matches && not_proven.is_empty()) {
-        (true, _) => Answer::Differs,
-        (false, true) => Answer::Matches,
-        (false, false) => Answer::NotProven,
-    };
-    Ok(Verdict {
+    let mut verdict = Verdict {
         version: 1,
         against: Against::Source,
-        matches: answer == Answer::Matches,
-        answer,
+        matches: false,
+        answer: Answer::NotProven,
         following: flow.is_some(),
         waited_seconds: flow.map_or(0.0, |flow| flow.waited().as_secs_f64()),
         not_proven,
@@ -212,7 +202,27 @@ async fn run(
         vectors,
         recall,
         notes,
-    })
+    };
+    verdict.answer = answer(&verdict);
+    verdict.matches = verdict.answer == Answer::Matches;
+    Ok(verdict)
+}
+
+/// What everything that was found comes to: one proven difference is enough, and equality takes proof of everything.
+fn answer(found: &Verdict) -> Answer {
+    let Verdict { structure, content, large_objects, vectors, recall, not_proven, .. } = found;
+    let differs = structure.as_ref().is_some_and(|structure| !structure.matches)
+        || content.tables.iter().any(|table| !table.matches && table.proven)
+        || vectors.columns.iter().any(|column| !column.matches && column.proven)
+        || large_objects.as_ref().is_some_and(|objects| !objects.matches)
+        || recall.as_ref().is_some_and(|recall| !recall.matches);
+    if differs {
+        Answer::Differs
+    } else if content.matches && vectors.matches && not_proven.is_empty() {
+        Answer::Matches
+    } else {
+        Answer::NotProven
+    }
 }
 
 /// Measures recall; while changes flow, in snapshots of now: what was written since an old one fills the index with

@@ -10,11 +10,15 @@ use super::content::{self, Scope, TableContent};
 use super::moment::{Flow, Stuck};
 use super::reading::{self, Answers, Job, Place, Reading as Read};
 use super::reread::{Finding, Reading, Readings};
+use super::say;
 use super::vector::{self, VectorCounts, Vectors};
 use super::verification::{Pairing, Verification, asked, into_digests};
 use crate::copy::digest::{BotKey, Digest};
 use crate::copy::part::{self, Part};
 use crate::error::{Result, Side};
+
+/// What is told while a round waits for apply.
+const WAITING: &str = "what is under way";
 
 /// A thing of a table that differed when both clusters were read at different moments.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,8 +96,9 @@ impl Verification<'_> {
             let reading = first.of(flow.sender).remove(&doubt)?;
             Some(Open { doubt, readings: Readings::begin(reading) })
         };
-        let mut open: Vec<Open> = doubts.clone().into_iter().filter_map(begin).collect();
+        let mut open: Vec<Open> = doubts.into_iter().filter_map(begin).collect();
         while !open.is_empty() {
+            say(self.context, WAITING);
             let tables: BTreeSet<usize> = open.iter().map(|one| one.doubt.0).collect();
             let round =
                 moments.next(tables.iter().map(|at| &self.pairings[*at].source.name)).await?;

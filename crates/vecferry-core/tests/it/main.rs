@@ -9,3 +9,4 @@ mod interrupted;
 mod plan;
 mod preflight;
 mod verify;
+mod verify_following;
