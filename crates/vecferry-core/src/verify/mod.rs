@@ -113,6 +113,8 @@ pub struct Verdict {
     pub answer: Answer,
     /// Whether changes were flowing between the clusters, so that what differed at first was read again.
     pub following: bool,
+    /// The cluster those changes come from; the other one lags.
+    pub in_use: Option<Side>,
     /// How long was waited for apply, so that what is under way does not count as a difference.
     pub waited_seconds: f64,
     /// What could not be shown to be the same, and why.
@@ -192,6 +194,7 @@ async fn run(
         matches: false,
         answer: Answer::NotProven,
         following: flow.is_some(),
+        in_use: flow.map(|flow| flow.sender),
         waited_seconds: flow.map_or(0.0, |flow| flow.waited().as_secs_f64()),
         not_proven,
         quick: options.quick,

@@ -80,6 +80,7 @@ async fn run(
         matches,
         answer: if matches { Answer::Matches } else { Answer::Differs },
         following: false,
+        in_use: None,
         waited_seconds: 0.0,
         not_proven: Vec::new(),
         quick: options.quick,
