@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use vecferry_core::knowledge::Knowledge;
+use vecferry_core::pg::QualifiedName;
 use vecferry_core::policy::{Clusters, Policy};
 use vecferry_core::report::Event;
 use vecferry_core::status::status;
 use vecferry_core::verify::content::{Standing, TableContent};
 use vecferry_core::verify::{Answer, Options, Verdict, verify, verify_recorded};
 use vecferry_core::{Error, Result};
-use vecferry_testkit::{Database, pair};
+use vecferry_testkit::{Database, Session, pair};
 
 use crate::fixture::{Recorder, clusters, count, items};
 use crate::follow::{follow, following};
@@ -36,7 +38,11 @@ impl Followed {
     }
 
     async fn begin(source: Database, target: Database) -> Followed {
-        let (clusters, policy) = (clusters(&source, &target), following());
+        Followed::begin_with(source, target, following()).await
+    }
+
+    async fn begin_with(source: Database, target: Database, policy: Policy) -> Followed {
+        let clusters = clusters(&source, &target);
         follow(&clusters, &policy, &Recorder::default()).await.unwrap();
         let options = Options { recall_bots: 0, ..Options::default() };
         Followed { source, target, clusters, policy, options }
@@ -49,6 +55,18 @@ impl Followed {
     async fn verify_told(&self, recorder: &Recorder) -> Result<Verdict> {
         let cancel = CancellationToken::new();
         verify(&self.clusters, &self.policy, &self.options, recorder, &cancel).await
+    }
+
+    /// Verifies while `holder` keeps apply waiting, and has it let go once verify waits for it.
+    async fn verify_until_released(&self, holder: &Session) -> Verdict {
+        let recorder = Recorder::default();
+        let release = async {
+            let waiting = |event: &Event| matches!(event, Event::Verifying { what, .. } if what == "what is under way");
+            until(async || recorder.events().iter().any(waiting)).await;
+            holder.batch_execute("COMMIT").await.unwrap();
+        };
+        let (verdict, ()) = tokio::join!(self.verify_told(&recorder), release);
+        verdict.unwrap()
     }
 
     /// The name of publication, slot and subscription.
@@ -234,14 +252,7 @@ async fn apply_that_waits_for_a_lock_is_waited_for() {
     holder.batch_execute("BEGIN; LOCK TABLE items IN SHARE MODE").await.unwrap();
     let change = "UPDATE items SET content = 'late' WHERE botid IN ('bot1', 'bot2'); DELETE FROM items WHERE botid = 'bot3'";
     followed.source.batch(change).await.unwrap();
-    let recorder = Recorder::default();
-    let release = async {
-        let waiting = |event: &Event| matches!(event, Event::Verifying { what, .. } if what == "what is under way");
-        until(async || recorder.events().iter().any(waiting)).await;
-        holder.batch_execute("COMMIT").await.unwrap();
-    };
-    let (verdict, ()) = tokio::join!(followed.verify_told(&recorder), release);
-    let verdict = verdict.unwrap();
+    let verdict = followed.verify_until_released(&holder).await;
     assert!(verdict.matches, "{verdict:#?}");
     let items = table(&verdict, "public.items");
     assert!(items.bots_read_again == 3 && items.read_again >= 1, "{items:#?}");
@@ -290,7 +301,7 @@ async fn a_bot_that_never_rests_is_never_called_different() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tables_without_bots_rows_without_a_bot_and_bots_that_are_numbers_are_read_again_too() {
+async fn tables_without_bots_and_rows_without_a_bot_are_read_again_too() {
     let pair = pair().await;
     let source = items(&pair.source, "versee_shapes", 500).await;
     source
@@ -312,26 +323,60 @@ async fn tables_without_bots_rows_without_a_bot_and_bots_that_are_numbers_are_re
             100 + i32::from(quick)
         );
         followed.source.batch(&change).await.unwrap();
-        let recorder = Recorder::default();
-        let release = async {
-            let waiting = |event: &Event| matches!(event, Event::Verifying { what, .. } if what == "what is under way");
-            until(async || recorder.events().iter().any(waiting)).await;
-            holder.batch_execute("COMMIT").await.unwrap();
-        };
-        let (verdict, ()) = tokio::join!(followed.verify_told(&recorder), release);
-        let verdict = verdict.unwrap();
+        let verdict = followed.verify_until_released(&holder).await;
         assert!(verdict.matches, "{verdict:#?}");
         assert!(table(&verdict, "public.settings").read_again > 0);
         assert_eq!(table(&verdict, "public.items").bots_read_again, 1);
     }
     followed.options.quick = false;
-    followed.corrupt("UPDATE settings SET value = 'x' WHERE id = 3; UPDATE items SET content = 'x' WHERE id = 'nobody'").await;
+    let corrupt = "UPDATE settings SET value = 'x' WHERE id = 3; \
+                   UPDATE items SET content = 'x' WHERE id = 'nobody'";
+    followed.corrupt(corrupt).await;
     let verdict = followed.verify().await;
     assert_eq!(verdict.answer, Answer::Differs);
     for (name, key) in [("public.settings", "3"), ("public.items", "nobody")] {
         let found = table(&verdict, name).rows_differing.clone().unwrap();
         assert_eq!((found.changed, found.first[0].key.concat()), (1, key.into()), "{found:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bots_that_are_numbers_are_found_again_by_their_binary_form_and_by_their_text() {
+    let pair = pair().await;
+    let source = Database::with_vector(&pair.source, "versee_numbers").await.unwrap();
+    source
+        .batch(
+            "CREATE TABLE notes (id int PRIMARY KEY, bot int, note text); \
+             INSERT INTO notes SELECT g, g % 300, 'note' FROM generate_series(1, 900) g",
+        )
+        .await
+        .unwrap();
+    let target = Database::create(&pair.target, "versee_numbers").await.unwrap();
+    let knowledge = Knowledge {
+        table: QualifiedName::new("public", "notes"),
+        bot: Some("bot".into()),
+        ..Knowledge::default()
+    };
+    let policy = Policy { knowledge, ..following() };
+    let mut followed = Followed::begin_with(source, target, policy).await;
+    let holder = followed.target.connect().await.unwrap();
+    for quick in [false, true] {
+        followed.options.quick = quick;
+        holder.batch_execute("BEGIN; LOCK TABLE notes IN SHARE MODE").await.unwrap();
+        followed
+            .source
+            .batch("UPDATE notes SET bot = bot + 1000 WHERE id % 300 IN (1, 258)")
+            .await
+            .unwrap();
+        let verdict = followed.verify_until_released(&holder).await;
+        assert!(verdict.matches, "{verdict:#?}");
+        assert_eq!(table(&verdict, "public.notes").bots_read_again, 4, "{verdict:#?}");
+    }
+    followed.corrupt("DELETE FROM notes WHERE id = 258").await;
+    let verdict = followed.verify().await;
+    let notes = table(&verdict, "public.notes");
+    assert_eq!((verdict.answer, notes.bots_differing.len()), (Answer::Differs, 1), "{notes:#?}");
+    assert_eq!((notes.bots_differing[0].source_rows, notes.bots_differing[0].target_rows), (3, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,4 +10,5 @@ mod life;
 mod migrating;
 mod mistakes;
 mod program;
+mod verifying;
 mod words;
