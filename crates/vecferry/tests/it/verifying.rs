@@ -1,8 +1,31 @@
 //! `verify` while a source in use is followed: what the operator reads.
 
+use tokio_util::sync::CancellationToken;
+use vecferry_core::migration::{RunOptions, migrate};
+use vecferry_core::policy::{Clusters, Method, Policy};
+use vecferry_core::report::{Event, Reporter};
 use vecferry_testkit::{Database, Version, pair};
 
 use crate::program::Program;
+
+struct Silent;
+
+impl Reporter for Silent {
+    fn event(&self, _: &Event) {}
+}
+
+/// Copies and subscribes, until the target has caught up.
+async fn follow(source: &Database, target: &Database) {
+    let clusters =
+        Clusters { source: source.url().parse().unwrap(), target: target.url().parse().unwrap() };
+    let policy = Policy {
+        method: Some(Method::Follow),
+        pg_bin_dir: Some(Version::Pg18.bin_dir().unwrap()),
+        ..Policy::default()
+    };
+    let options = RunOptions { detach: true, ..RunOptions::default() };
+    migrate(&clusters, &policy, options, &Silent, &CancellationToken::new()).await.unwrap();
+}
 
 #[tokio::test]
 async fn verify_says_what_it_read_again_and_tells_a_difference_from_what_is_not_proven() {
@@ -16,7 +39,7 @@ async fn verify_says_what_it_read_again_and_tells_a_difference_from_what_is_not_
         .set("VECFERRY_SOURCE", source.url())
         .set("VECFERRY_TARGET", target.url())
         .set("VECFERRY_PG_BIN_DIR", Version::Pg18.bin_dir().unwrap().to_str().unwrap());
-    program.run(&["migrate", "--method", "follow", "--detach", "--no-estimate"]).expect(0);
+    follow(&source, &target).await;
 
     let matches = program.run(&["verify"]).expect(0).stdout;
     assert!(matches.contains("next: vecferry cutover"), "{matches}");
