@@ -62,7 +62,11 @@ impl Followed {
         let recorder = Recorder::default();
         let release = async {
             let waiting = |event: &Event| matches!(event, Event::Verifying { what, .. } if what == "what is under way");
-            until(async || recorder.events().iter().any(waiting)).await;
+            let rounds = || recorder.events().iter().filter(|event| waiting(event)).count();
+            until(async || rounds() > 0).await;
+            // Time enough to go on without waiting; nothing can be applied in it.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            assert_eq!(rounds(), 1, "verify goes on before the target has applied what it must");
             holder.batch_execute("COMMIT").await.unwrap();
         };
         let (verdict, ()) = tokio::join!(self.verify_told(&recorder), release);
