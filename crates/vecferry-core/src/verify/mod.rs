@@ -176,6 +176,9 @@ async fn run(
     structure.seconds = begun.elapsed().as_secs_f64();
     let verification = Verification::new(&source, &target, policy, options, context);
     let mut notes = Vec::new();
+    if flow.is_none() {
+        notes.extend(moment::after_cutover(&target.session).await?);
+    }
     let reference = Reference::Source(&source.session);
     let mut large_objects = large_objects(context, &reference, &target, (policy, options)).await?;
     let (content, vectors, not_proven) = verification.rows(flow, &mut notes).await?;

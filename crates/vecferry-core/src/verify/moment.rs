@@ -257,6 +257,21 @@ pub(super) async fn record(target: &Session) -> Result<Option<MigrationRecord>> 
     }
 }
 
+/// What is worth knowing where nothing flows though the migration was one that follows: the cutover is over.
+///
+/// # Errors
+/// [`crate::Error::Postgres`] when the target cannot be read.
+pub(super) async fn after_cutover(target: &Session) -> Result<Option<String>> {
+    let over =
+        |record: &MigrationRecord| record.route != Route::Copy && record.phase == Phase::Done;
+    Ok(record(target).await?.filter(over).map(|record| {
+        format!(
+            "migration {} was cut over and nothing flows back: what the application has written to the target since differs from the source",
+            record.id
+        )
+    }))
+}
+
 /// Whether apply has been started and no cutover has ended it.
 pub(super) fn applies(route: Route, phase: Phase) -> bool {
     route.is_past(Phase::Subscribe, phase) && phase != Phase::Done

@@ -269,7 +269,8 @@ fn compare_sequences(
     }
     if to_be_set > 0 {
         out.notes.push(format!(
-            "{to_be_set} sequences stand behind the source's: replication does not carry them, the cutover sets them"
+            "positions of {to_be_set} {} behind the source's are no difference yet: replication does not carry them, the cutover sets them",
+            if to_be_set == 1 { "sequence" } else { "sequences" }
         ));
     }
 }

@@ -408,6 +408,9 @@ async fn sequences_large_objects_and_the_fence_are_no_differences_while_followin
         "{structure:#?}"
     );
     assert!(verdict.notes.iter().any(|note| note.contains("large objects")), "{:?}", verdict.notes);
+    followed.target.batch("UPDATE vecferry.migration SET phase = 'done'").await.unwrap();
+    let verdict = followed.verify().await;
+    assert!(!verdict.following && verdict.notes[0].contains("was cut over"), "{:?}", verdict.notes);
     // The same is a difference once nothing is in progress.
     followed.target.batch("DELETE FROM vecferry.migration").await.unwrap();
     let verdict = followed.verify().await;
