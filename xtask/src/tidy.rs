@@ -54,6 +54,7 @@ const PURE_FILES: &[&str] = &[
     "preflight/tables.rs",
     "preflight/versions.rs",
     "probe/shape.rs",
+    "verify/reread.rs",
 ];
 
 /// The pure files stand in this folder.

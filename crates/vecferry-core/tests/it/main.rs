@@ -14,3 +14,4 @@ mod preflight;
 mod preflight_follow;
 mod status_follow;
 mod verify;
+mod verify_following;
