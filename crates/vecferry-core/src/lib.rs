@@ -9,6 +9,7 @@
 
 pub mod cleanup;
 pub mod copy;
+pub mod cutover;
 pub mod error;
 pub mod follow;
 pub mod index;

@@ -31,7 +31,7 @@ use crate::phase::{Phase, Route};
 use crate::policy::{Clusters, Method, Policy};
 use crate::report::{Event, Reporter, Summary, TableSummary};
 use crate::schema::{self, Begun};
-use crate::sequences::{copy_large_objects, set_sequences};
+use crate::sequences::{LargeObjectCopy, set_sequences};
 use crate::source::{SourceIdentity, SourceSnapshot};
 use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
 
@@ -304,19 +304,17 @@ impl Run<'_> {
                 )
                 .await;
             }
-            Phase::Rows => {
-                let source = source.as_ref().ok_or_else(gone)?;
-                let records = match self.route {
-                    Route::Copy => resume::reconcile(self, source).await?,
-                    // Done before its slot was made, whose snapshot is this source's.
-                    _ => RelationRecord::all(&self.control, &self.id).await?,
-                };
-                copy_rows(self, source, &records).await?;
-            }
+            Phase::Rows => match self.route {
+                Route::Copy => {
+                    let source = source.as_ref().ok_or_else(gone)?;
+                    copy_rows(self, source, &resume::reconcile(self, source).await?).await?;
+                }
+                _ => follow::begin::copy_rows_unlocked(self, source).await?,
+            },
             Phase::Sequences => {
                 let source = source.take().ok_or_else(gone)?;
                 set_sequences(self, &source).await?;
-                copy_large_objects(self, &source).await?;
+                LargeObjectCopy::of(self, &source).run().await?;
                 // The source's locks and snapshot end here; indexes may take hours.
             }
             Phase::Keys => {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cutover::step::Stage;
 use crate::phase::Phase;
 use crate::policy::Method;
 
@@ -116,6 +117,23 @@ pub enum Event {
         bytes_per_second: Option<f64>,
         /// Whether the target has caught up.
         caught_up: bool,
+    },
+    /// A stage of a cutover or rollback began.
+    StageStarted {
+        /// Which.
+        stage: Stage,
+    },
+    /// It ended well.
+    StageFinished {
+        /// Which.
+        stage: Stage,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// The switch command wrote a line.
+    SwitchSaid {
+        /// The line.
+        line: String,
     },
     /// A server said something the operator should read (an HNSW graph that no longer fits, say).
     Notice {

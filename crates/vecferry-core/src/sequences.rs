@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result, Side};
@@ -65,80 +66,105 @@ async fn position(session: &Session, name: &QualifiedName) -> Result<(i64, bool)
     Ok((row.get(0), row.get(1)))
 }
 
-/// Copies every large object under its own OID. One that an earlier run copied is read again on the source, as it may
-/// have been written since, and copied again if it was; one that the target had before is left alone when it is equal.
-///
-/// # Errors
-/// [`Error::Postgres`] with the side that failed, [`Error::Refused`] when an OID is taken by another object.
-pub(crate) async fn copy_large_objects(run: &Run<'_>, source: &SourceSnapshot) -> Result<()> {
-    let sql = "SELECT oid, digest FROM vecferry.large_object WHERE migration = $1";
-    let rows = run.control.query("read the record's large objects", sql, &[&run.id]).await?;
-    let mut recorded: HashMap<u32, String> =
-        rows.iter().map(|row| (store::unsigned(row.get(0)), row.get(1))).collect();
-    let sql = "SELECT oid FROM pg_largeobject_metadata ORDER BY oid";
-    for row in source.session().query("list the large objects", sql, &[]).await? {
-        if run.cancel.is_cancelled() {
-            return Err(Error::Interrupted);
-        }
-        let oid: u32 = row.get(0);
-        match recorded.remove(&oid) {
-            Some(digest) if digest == digest_of(source.session(), oid).await? => {}
-            Some(_) => {
-                remove(run, oid).await?;
-                copy_large_object(run, source, oid).await?;
+/// Where large objects are copied from and to.
+pub(crate) struct LargeObjectCopy<'a> {
+    /// A session on the source, in a transaction whose snapshot is kept.
+    pub source: &'a Session,
+    /// The session on the target that writes the record.
+    pub control: &'a Session,
+    /// Migration id.
+    pub id: &'a str,
+    /// Ends it between two objects.
+    pub cancel: &'a CancellationToken,
+}
+
+impl<'a> LargeObjectCopy<'a> {
+    /// The copy of a migration that runs.
+    pub(crate) fn of(run: &'a Run<'_>, source: &'a SourceSnapshot) -> Self {
+        let source = source.session();
+        LargeObjectCopy { source, control: &run.control, id: &run.id, cancel: run.cancel }
+    }
+
+    /// Copies every large object under its own OID. One that an earlier run copied is read again on the source, as it
+    /// may have been written since, and copied again if it was; one that the target had before is left alone when it
+    /// is equal.
+    ///
+    /// # Errors
+    /// [`Error::Postgres`] with the side that failed, [`Error::Refused`] when an OID is taken by another object.
+    pub(crate) async fn run(&self) -> Result<()> {
+        let sql = "SELECT oid, digest FROM vecferry.large_object WHERE migration = $1";
+        let rows = self.control.query("read the record's large objects", sql, &[&self.id]).await?;
+        let mut recorded: HashMap<u32, String> =
+            rows.iter().map(|row| (store::unsigned(row.get(0)), row.get(1))).collect();
+        let sql = "SELECT oid FROM pg_largeobject_metadata ORDER BY oid";
+        for row in self.source.query("list the large objects", sql, &[]).await? {
+            if self.cancel.is_cancelled() {
+                return Err(Error::Interrupted);
             }
-            None => copy_or_recognise(run, source, oid).await?,
+            let oid: u32 = row.get(0);
+            match recorded.remove(&oid) {
+                Some(digest) if digest == digest_of(self.source, oid).await? => {}
+                Some(_) => {
+                    self.remove(oid).await?;
+                    self.copy(oid).await?;
+                }
+                None => self.copy_or_recognise(oid).await?,
+            }
         }
+        // What is left was removed on the source since an earlier run copied it.
+        for oid in recorded.into_keys() {
+            self.remove(oid).await?;
+        }
+        Ok(())
     }
-    // What is left was removed on the source since an earlier run copied it.
-    for oid in recorded.into_keys() {
-        remove(run, oid).await?;
-    }
-    Ok(())
-}
 
-async fn copy_or_recognise(run: &Run<'_>, source: &SourceSnapshot, oid: u32) -> Result<()> {
-    let sql = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata WHERE oid = $1)";
-    if !run.control.query_one("look for a large object", sql, &[&oid]).await?.get::<_, bool>(0) {
-        return copy_large_object(run, source, oid).await;
+    async fn copy_or_recognise(&self, oid: u32) -> Result<()> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata WHERE oid = $1)";
+        if !self.control.query_one("look for a large object", sql, &[&oid]).await?.get::<_, bool>(0)
+        {
+            return self.copy(oid).await;
+        }
+        if digest_of(self.control, oid).await? == digest_of(self.source, oid).await? {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            side: Side::Target,
+            what: format!("the target has another large object under number {oid}"),
+            hint: Some(format!("remove it there with SELECT lo_unlink({oid}) if nothing needs it")),
+        })
     }
-    if digest_of(&run.control, oid).await? == digest_of(source.session(), oid).await? {
-        return Ok(());
-    }
-    Err(Error::Refused {
-        side: Side::Target,
-        what: format!("the target has another large object under number {oid}"),
-        hint: Some(format!("remove it there with SELECT lo_unlink({oid}) if nothing needs it")),
-    })
-}
 
-async fn copy_large_object(run: &Run<'_>, source: &SourceSnapshot, oid: u32) -> Result<()> {
-    let doing = format!("copy large object {oid}");
-    let session = &run.control;
-    session.batch(&doing, "BEGIN").await?;
-    session.query_one(&doing, "SELECT lo_create($1)", &[&oid]).await?;
-    let mut hasher = Xxh3::new();
-    let mut offset: i64 = 0;
-    while let Some(piece) = piece(source.session(), oid, offset).await? {
-        hasher.update(&piece);
-        session.query_one(&doing, "SELECT lo_put($1, $2, $3)", &[&oid, &offset, &piece]).await?;
-        offset += i64::try_from(piece.len()).unwrap_or(i64::MAX);
+    async fn copy(&self, oid: u32) -> Result<()> {
+        let doing = format!("copy large object {oid}");
+        let session = self.control;
+        session.batch(&doing, "BEGIN").await?;
+        session.query_one(&doing, "SELECT lo_create($1)", &[&oid]).await?;
+        let mut hasher = Xxh3::new();
+        let mut offset: i64 = 0;
+        while let Some(piece) = piece(self.source, oid, offset).await? {
+            hasher.update(&piece);
+            session
+                .query_one(&doing, "SELECT lo_put($1, $2, $3)", &[&oid, &offset, &piece])
+                .await?;
+            offset += i64::try_from(piece.len()).unwrap_or(i64::MAX);
+        }
+        let digest = format!("{:032x}", hasher.digest128());
+        let sql = "INSERT INTO vecferry.large_object (migration, oid, bytes, digest) VALUES ($1, $2, $3, $4)";
+        session.execute(&doing, sql, &[&self.id, &i64::from(oid), &offset, &digest]).await?;
+        session.batch(&doing, "COMMIT").await
     }
-    let digest = format!("{:032x}", hasher.digest128());
-    let sql =
-        "INSERT INTO vecferry.large_object (migration, oid, bytes, digest) VALUES ($1, $2, $3, $4)";
-    session.execute(&doing, sql, &[&run.id, &i64::from(oid), &offset, &digest]).await?;
-    session.batch(&doing, "COMMIT").await
-}
 
-/// Removes an object that an earlier run copied, with its record.
-async fn remove(run: &Run<'_>, oid: u32) -> Result<()> {
-    let doing = format!("remove large object {oid}");
-    run.control.batch(&doing, "BEGIN").await?;
-    run.control.query_one(&doing, "SELECT lo_unlink($1)", &[&oid]).await?;
-    let sql = "DELETE FROM vecferry.large_object WHERE migration = $1 AND oid = $2";
-    run.control.execute(&doing, sql, &[&run.id, &i64::from(oid)]).await?;
-    run.control.batch(&doing, "COMMIT").await
+    /// Removes an object that an earlier run copied, with its record.
+    async fn remove(&self, oid: u32) -> Result<()> {
+        let doing = format!("remove large object {oid}");
+        self.control.batch(&doing, "BEGIN").await?;
+        // Somebody may have removed it on the target.
+        let sql = "SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid = $1";
+        self.control.query(&doing, sql, &[&oid]).await?;
+        let sql = "DELETE FROM vecferry.large_object WHERE migration = $1 AND oid = $2";
+        self.control.execute(&doing, sql, &[&self.id, &i64::from(oid)]).await?;
+        self.control.batch(&doing, "COMMIT").await
+    }
 }
 
 async fn digest_of(session: &Session, oid: u32) -> Result<String> {

@@ -2,6 +2,8 @@
 //! absent, because the file may still set it (see [`crate::settings`]); the defaults the help states are therefore
 //! words, and a test holds them against core's.
 
+mod crossing;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 
 use crate::error::Exit;
 use crate::units::{parse_duration, parse_share, parse_size};
+pub(crate) use crossing::{Crossing, Cutover, Proof, Rollback};
 
 /// Move pgvector knowledge bases between PostgreSQL clusters and prove the result
 ///
@@ -96,6 +99,10 @@ pub(crate) enum Command {
     Status(Status),
     /// Prove that the target holds what the source holds
     Verify(Verify),
+    /// Move the application to the target: refuse writes, drain, verify, switch
+    Cutover(Cutover),
+    /// Move the application back to the source, with what was written on the target
+    Rollback(Rollback),
     /// Remove what a migration left on the clusters
     Cleanup(Cleanup),
 }

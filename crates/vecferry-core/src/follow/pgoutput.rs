@@ -5,8 +5,6 @@
 //! along (`pgwire-replication`, `pg_walstream`, `pgsync-postgres`), and the format is ten messages that have been the
 //! same since PostgreSQL 10 (`Message` since 14): <https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html>.
 
-use std::fmt;
-
 use bytes::{Buf, Bytes};
 
 use crate::pg::Lsn;

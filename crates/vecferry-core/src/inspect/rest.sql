@@ -1,7 +1,7 @@
 -- One JSON object: extensions, sequences, views, large objects and roles of inventory.rs.
 WITH user_schema AS (
   SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
-  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'vecferry')
+  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'vecferry', 'vecferry_fence')
     AND nspname NOT LIKE 'pg\_toast%' AND nspname NOT LIKE 'pg\_temp%'
 ),
 relation AS (

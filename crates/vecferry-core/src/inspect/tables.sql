@@ -4,7 +4,7 @@ WITH relation AS (
   SELECT c.*, n.nspname
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
-    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'vecferry')
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'vecferry', 'vecferry_fence')
     AND n.nspname NOT LIKE 'pg\_toast%' AND n.nspname NOT LIKE 'pg\_temp%'
     AND NOT EXISTS (SELECT FROM pg_depend e
                     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
@@ -96,7 +96,7 @@ SELECT COALESCE(json_agg(json_build_object(
   'replica_identity', r.relreplident,
   'indexes', COALESCE(indexes.list, '[]'::json),
   'constraints', COALESCE(constraints.list, '[]'::json),
-  'triggers', COALESCE((SELECT json_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t WHERE t.tgrelid = r.oid AND NOT t.tgisinternal), '[]'::json),
+  'triggers', COALESCE((SELECT json_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t WHERE t.tgrelid = r.oid AND NOT t.tgisinternal AND t.tgname <> 'vecferry_fence'), '[]'::json),
   'row_security', r.relrowsecurity,
   'privileges', (SELECT COALESCE(json_agg(p), '[]'::json) FROM (
       SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'TRUNCATE']) p WHERE has_table_privilege(r.oid, p)

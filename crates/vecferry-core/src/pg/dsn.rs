@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::Error;
 
@@ -134,6 +134,36 @@ impl Dsn {
         let pairs: Vec<String> =
             pairs.iter().map(|(key, value)| format!("{key}='{}'", quoted(value))).collect();
         pairs.join(" ")
+    }
+
+    /// The connection string as a URL, for programs that take one. Holds the password; nothing may print it.
+    pub(crate) fn url(&self) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        // The characters that cannot be misread, so that people can read the rest.
+        let plain = |text: &str| match text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        {
+            true => text.to_owned(),
+            false => encode(text),
+        };
+        let password = self.password.as_deref().map(|text| format!(":{}", plain(text)));
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => plain(&self.host),
+        };
+        let certificate = self.sslrootcert.as_ref();
+        let certificate =
+            certificate.map(|file| format!("&sslrootcert={}", encode(&file.display().to_string())));
+        format!(
+            "postgresql://{}{}@{host}:{}/{}?sslmode={}{}",
+            plain(&self.user),
+            password.unwrap_or_default(),
+            self.port,
+            plain(&self.database),
+            self.sslmode.as_str(),
+            certificate.unwrap_or_default()
+        )
     }
 
     /// The same place without the certificate file, which is a path on this machine.

@@ -26,7 +26,11 @@ pub(crate) async fn with_holders(dsn: &Dsn, error: Error) -> Error {
     }
 }
 
-async fn holders(session: &Session) -> Result<Vec<String>> {
+/// Sessions that hold locks on tables of the database, in words, the strongest locks first.
+///
+/// # Errors
+/// [`Error::Postgres`] when the catalog cannot be read.
+pub(crate) async fn holders(session: &Session) -> Result<Vec<String>> {
     let sql = include_str!("holders.sql");
     let rows = session.query("look for who holds locks", sql, &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

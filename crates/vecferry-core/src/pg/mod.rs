@@ -13,7 +13,7 @@ mod wire;
 
 pub use dsn::{Dsn, SslMode};
 pub use failure::Failure;
-pub(crate) use holders::with_holders;
+pub(crate) use holders::{holders, with_holders};
 pub use lsn::Lsn;
 pub use name::{QualifiedName, quote_ident, quote_literal};
 pub use session::Session;

@@ -3,6 +3,7 @@
 //! Rule: a record that speaks of rows or objects on the target is written in the transaction that makes them true.
 //! The functions here therefore take the session (or return the statement) of whoever holds that transaction.
 
+mod crossing;
 mod link;
 mod lock;
 mod read;
@@ -18,6 +19,7 @@ use crate::phase::{Phase, Route};
 use crate::schema::Objects;
 use crate::source::{SnapshotBounds, SourceIdentity};
 
+pub(crate) use crossing::{CrossingRecord, Entry, begin_crossing, enter_crossing};
 pub(crate) use link::{
     LinkRecord, insert_link, move_to_link, record_consistent_point, record_replica_identity,
     replica_identities,

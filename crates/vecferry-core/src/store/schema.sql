@@ -125,3 +125,21 @@ CREATE TABLE IF NOT EXISTS vecferry.large_object (
   digest text NOT NULL,
   PRIMARY KEY (migration, oid)
 );
+
+-- One row per migration and direction (`cutover`, `rollback`): how far its crossing is. `stages` lists what was done as
+-- [name, seconds]; `fenced_at` to `switched_at` is the downtime.
+CREATE TABLE IF NOT EXISTS vecferry.crossing (
+  migration text NOT NULL REFERENCES vecferry.migration ON DELETE CASCADE,
+  direction text NOT NULL,
+  step text NOT NULL,
+  way_back boolean NOT NULL,
+  fence_lsn text,
+  stages jsonb NOT NULL DEFAULT '[]',
+  begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  fenced_at timestamptz,
+  switched_at timestamptz,
+  finished_at timestamptz,
+  last_error text,
+  PRIMARY KEY (migration, direction)
+);

@@ -2,7 +2,7 @@
 -- belongs to, what every version of PostgreSQL keeps letter by letter, and what the server writes in its own way.
 WITH user_schema AS (
   SELECT oid, nspname FROM pg_namespace
-  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'vecferry')
+  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'vecferry', 'vecferry_fence')
     AND nspname NOT LIKE 'pg\_toast%' AND nspname NOT LIKE 'pg\_temp%'
 ),
 relation AS (
@@ -43,7 +43,7 @@ SELECT 'trigger', format('%s.%s: %s', r.nspname, r.relname, t.tgname), r.nspname
        concat_ws(' ', 'fires', t.tgenabled, t.tgtype, t.tgfoid::regproc, encode(t.tgargs, 'escape'), t.tgdeferrable,
                  t.tginitdeferred),
        pg_get_triggerdef(t.oid)
-FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
+FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal AND t.tgname <> 'vecferry_fence'
 UNION ALL
 SELECT 'rule', format('%s.%s: %s', r.nspname, r.relname, w.rulename), r.nspname, r.relname,
        concat_ws(' ', 'fires', w.ev_enabled, w.ev_type, w.is_instead),

@@ -5,6 +5,7 @@
 mod cleanup_follow;
 mod conflict;
 mod copy;
+mod cutover;
 mod fixture;
 mod follow;
 mod interrupted;

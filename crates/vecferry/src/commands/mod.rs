@@ -2,6 +2,7 @@
 
 mod check;
 mod cleanup;
+mod crossing;
 mod init;
 mod migrate;
 mod plan;
@@ -27,6 +28,8 @@ pub(crate) async fn run(cli: &Cli, ui: &Ui) -> Result<Exit, Error> {
         Command::Migrate(args) => migrate::run(args, &settings, ui).await,
         Command::Status(args) => status::run(args, &settings, ui).await,
         Command::Verify(args) => verify::run(args, &settings, ui).await,
+        Command::Cutover(args) => crossing::cutover(args, &settings, ui).await,
+        Command::Rollback(args) => crossing::rollback(args, &settings, ui).await,
         Command::Cleanup(args) => cleanup::run(args, &settings, ui).await,
     }
 }

@@ -54,6 +54,7 @@ fn options(args: &Verify) -> Options {
     let default = Options::default();
     Options {
         quick: args.quick,
+        vectors: default.vectors,
         differences: args.differences.unwrap_or(default.differences),
         recall_queries: args.recall_queries.unwrap_or(default.recall_queries),
         recall_bots: args.recall_bots.unwrap_or(default.recall_bots),

@@ -132,11 +132,16 @@ impl Bars {
 fn stays(event: &Event) -> bool {
     !matches!(
         event,
-        Event::PhaseStarted { .. } | Event::IndexStarted { fits: None | Some(true), .. }
+        Event::PhaseStarted { .. }
+            | Event::StageStarted { .. }
+            | Event::IndexStarted { fits: None | Some(true), .. }
     )
 }
 
 fn prefix(tally: &Tally) -> String {
+    if let Some(stage) = tally.stage {
+        return stage.to_string();
+    }
     match (&tally.verifying, tally.phase) {
         (Some(_), _) => "verifying".into(),
         (None, Some((phase, step, steps))) => format!("[{step}/{steps}] {phase}"),

@@ -118,6 +118,11 @@ pub(crate) fn happening(event: &Event, verbose: u8) -> Option<String> {
         Event::IndexFinished { index, seconds } => {
             format!("index {index} finished in {}", duration(*seconds))
         }
+        Event::StageStarted { stage } => format!("{stage} …"),
+        Event::StageFinished { stage, seconds } => {
+            format!("{stage} done in {:.0} ms", seconds * 1000.0)
+        }
+        Event::SwitchSaid { line } => format!("switch: {line}"),
         Event::Notice { text } => format!("notice: {text}"),
         Event::Retrying { error, attempt, attempts } => {
             format!("going on after an error (retry {attempt} of {attempts}): {error}")

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use vecferry_core::cutover::step::Stage;
 use vecferry_core::phase::Phase;
 use vecferry_core::report::Event;
 
@@ -62,6 +63,8 @@ pub(crate) struct Tally {
     pub(crate) verifying: Option<String>,
     /// How far apply is behind, while it is watched.
     pub(crate) behind: Option<Behind>,
+    /// Stage of a cutover or rollback in progress.
+    pub(crate) stage: Option<Stage>,
     /// What has moved, or was read for a verification.
     pub(crate) amounts: Amounts,
     /// Indexes under construction by name.
@@ -74,6 +77,7 @@ impl Tally {
     pub(crate) fn new() -> Tally {
         Tally {
             phase: None,
+            stage: None,
             verifying: None,
             behind: None,
             amounts: Amounts::default(),
@@ -119,6 +123,10 @@ impl Tally {
                 self.amounts.bytes = *bytes;
                 self.amounts.bytes_expected = *bytes_expected;
                 self.sample(*bytes, now);
+            }
+            Event::StageStarted { stage } => {
+                self.stage = Some(*stage);
+                self.verifying = None;
             }
             Event::IndexStarted { index, .. } => self.build(index, "starting", None, now),
             Event::IndexProgress { index, phase, percent } => {

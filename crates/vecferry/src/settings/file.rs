@@ -14,7 +14,7 @@ use crate::error::{Error, Mistake};
 use crate::units::{parse_duration, parse_size};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 19] = [
+pub(crate) const KEYS: [&str; 20] = [
     "source",
     "target",
     "jobs",
@@ -33,6 +33,7 @@ pub(crate) const KEYS: [&str; 19] = [
     "source_from_target",
     "target_from_source",
     "apply_start",
+    "switch",
     "knowledge",
 ];
 
@@ -64,6 +65,7 @@ pub(crate) struct File {
     pub(crate) source_from_target: Option<String>,
     pub(crate) target_from_source: Option<String>,
     pub(crate) apply_start: Option<ApplyStart>,
+    pub(crate) switch: Option<String>,
     pub(crate) knowledge: Knowledge,
 }
 
@@ -135,6 +137,7 @@ impl File {
             "source_from_target" => self.source_from_target = Some(text(value)?.to_owned()),
             "target_from_source" => self.target_from_source = Some(text(value)?.to_owned()),
             "apply_start" => self.apply_start = Some(apply_start(text(value)?)?),
+            "switch" => self.switch = Some(text(value)?.to_owned()),
             "knowledge" => return self.set_knowledge(value),
             unknown => return Err(Wrong::unknown(unknown, &KEYS)),
         }

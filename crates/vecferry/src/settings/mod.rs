@@ -167,6 +167,12 @@ impl Settings {
     }
 
     /// The operator's choices, but for the method and what only `follow` asks.
+    /// The command that points the application at the other cluster.
+    pub(crate) fn switch(&self) -> Option<String> {
+        self.file.switch.clone()
+    }
+
+    /// The operator's choices.
     pub(crate) fn policy(&self, selection: &Selection, work: &Work) -> Policy {
         let (file, default) = (&self.file, Policy::default());
         let patterns = |flag: &[String], file: &[String]| {

@@ -48,6 +48,9 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # target_from_source = "postgresql://user@target-host:5432/database"
 # When changes begin to be applied: last (all indexes built first), first (the keys only), or auto (as the plan advises).
 # apply_start = "auto"
+# What `cutover` and `rollback` run to point the application at the other cluster (sh -c; the address is in
+# VECFERRY_SWITCH_URL and the PG* variables). You point it yourself when it is empty.
+# switch = ""
 
 # The table that holds the chunks, its columns, and the search the application makes. An empty bot means that the
 # table serves one bot only.

@@ -134,7 +134,7 @@ async fn after_a_kill_cleanup_needs_the_source_or_leave_to_do_without_it() {
     assert!(refused.stderr.contains("--without-source"), "{}", refused.stderr);
     let without = Program::new().set("VECFERRY_TARGET", target.url());
     let cleaned = without.run(&["cleanup", "--yes", "--without-source"]).expect(0);
-    assert!(cleaned.stdout.contains("pg_drop_replication_slot"), "{}", cleaned.stdout);
+    assert!(cleaned.stdout.contains("kept: not looked at"), "{}", cleaned.stdout);
     assert!(ours(&source).await > 0 && ours(&target).await == 0);
     let kept = reached.run(&["cleanup", "--yes"]).expect(0);
     assert!(kept.stdout.contains("another migration"), "{}", kept.stdout);
@@ -167,6 +167,28 @@ async fn a_kill_in_any_phase_leaves_nothing_that_cleanup_does_not_find() {
         program.run(&["cleanup", "--yes"]).expect(0);
         assert_eq!((ours(&source).await, ours(&target).await), (0, 0), "{phase}");
     }
+}
+
+#[tokio::test]
+async fn a_restart_asks_and_begins_again_with_its_checks() {
+    let (source, target) = databases("restarted").await;
+    let program = program(source.url(), target.url());
+    program.run(&FOLLOW).expect(0);
+    let id = |program: &Program| {
+        program.run(&["status", "--json"]).expect(0).json()["migration"].clone()
+    };
+    let first = id(&program);
+    let again = ["migrate", "--restart", "--method", "follow", "--detach", "--no-estimate"];
+    let unasked = program.run(&again).expect(2);
+    assert!(unasked.stderr.contains("throw away migration"), "{}", unasked.stderr);
+    program.run(&[&again[..], &["--yes"]].concat()).expect(0);
+    assert_ne!(id(&program), first);
+    // As a cutover leaves it.
+    target.batch("UPDATE vecferry.migration SET phase = 'done'").await.unwrap();
+    let refused = program.run(&[&again[..], &["--yes"]].concat()).expect(4);
+    assert!(refused.stderr.contains("vecferry cleanup"), "{}", refused.stderr);
+    program.run(&["cleanup", "--yes"]).expect(0);
+    assert_eq!((ours(&source).await, ours(&target).await), (0, 0));
 }
 
 #[tokio::test]

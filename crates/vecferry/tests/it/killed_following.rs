@@ -48,7 +48,10 @@ impl Following {
 
     /// The writer goes on for a while, whatever runs or does not.
     fn more_writes(&self, what: &str) {
-        assert!(self.writer.wait_for_acknowledged(30, PATIENCE), "{what}: the source takes no writes");
+        assert!(
+            self.writer.wait_for_acknowledged(30, PATIENCE),
+            "{what}: the source takes no writes"
+        );
     }
 
     /// Runs it until it has caught up with a writer that has stopped, and looks for each of its writes.

@@ -4,9 +4,11 @@
 
 mod bad_input;
 mod content;
+mod cutover;
 mod disturbed;
 mod following;
 mod killed;
+mod killed_following;
 mod life;
 mod migrating;
 mod mistakes;

@@ -2,7 +2,8 @@
 
 use crate::program::Program;
 
-const COMMANDS: [&str; 7] = ["init", "check", "plan", "migrate", "status", "verify", "cleanup"];
+const COMMANDS: [&str; 9] =
+    ["init", "check", "plan", "migrate", "status", "verify", "cutover", "rollback", "cleanup"];
 
 #[test]
 fn help_states_the_default_of_every_flag_that_takes_a_value() {

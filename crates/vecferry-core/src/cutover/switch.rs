@@ -1,0 +1,190 @@
+//! The switch command: the operator's own, which points the application at the other cluster.
+//!
+//! Its exit code is its word: 0 means that the application was switched, anything else that it was not. No word (it
+//! ran too long, or a signal ended it) means that nobody knows, and both clusters must then be left as they are.
+
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use super::step::Direction;
+use crate::error::{Error, Result};
+use crate::pg::Dsn;
+use crate::report::{Event, Reporter};
+
+/// What the command is told.
+pub(crate) struct Switch<'a> {
+    /// What the shell runs.
+    pub command: &'a str,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Which way the application goes.
+    pub direction: Direction,
+    /// Where it goes.
+    pub to: &'a Dsn,
+    /// Migration id.
+    pub migration: &'a str,
+}
+
+/// What it answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The application is on the other cluster.
+    Switched,
+    /// It is not.
+    NotSwitched(i32),
+    /// It may be.
+    Unknown(String),
+}
+
+/// What a shell answers for a command it cannot start.
+const NO_SHELL: i32 = 126;
+
+/// Output of a process that went into the background is not waited for.
+const REST_OF_OUTPUT: Duration = Duration::from_millis(500);
+
+/// Runs the command to its end or its timeout.
+///
+/// # Errors
+/// [`Error::Local`] when its end cannot be waited for.
+pub(crate) async fn run(switch: &Switch<'_>, reporter: &dyn Reporter) -> Result<Answer> {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", switch.command])
+        .envs(switch.to.libpq_environment())
+        .env("VECFERRY_SWITCH_URL", switch.to.url())
+        .env("VECFERRY_SWITCH_TO", switch.direction.receiver().to_string())
+        .env("VECFERRY_MIGRATION", switch.migration)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C on the terminal is for us: a switch that is half done must not be cut off.
+        .process_group(0);
+    let failed = |source| Error::Local { doing: "run the switch command".into(), source };
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            reporter.event(&Event::SwitchSaid { line: format!("cannot start a shell: {error}") });
+            return Ok(Answer::NotSwitched(NO_SHELL));
+        }
+    };
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let output = async { tokio::join!(tell(out, reporter), tell(err, reporter)) };
+    tokio::pin!(output);
+    let ended = {
+        let waiting = tokio::time::timeout(switch.timeout, child.wait());
+        tokio::pin!(waiting);
+        tokio::select! {
+            ended = &mut waiting => {
+                let _ = tokio::time::timeout(REST_OF_OUTPUT, &mut output).await;
+                ended
+            }
+            _ = &mut output => waiting.await,
+        }
+    };
+    Ok(match ended {
+        Ok(status) => answer(status.map_err(failed)?.code()),
+        Err(_) => {
+            end(&mut child).await;
+            let seconds = switch.timeout.as_secs_f64();
+            Answer::Unknown(format!("the switch command did not end within {seconds} s"))
+        }
+    })
+}
+
+fn answer(code: Option<i32>) -> Answer {
+    match code {
+        Some(0) => Answer::Switched,
+        Some(code) => Answer::NotSwitched(code),
+        None => Answer::Unknown("the switch command was ended by a signal".into()),
+    }
+}
+
+/// Ends the command with all it started: one that went on by itself could switch later, unseen.
+async fn end(child: &mut Child) {
+    let group = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
+        // Fails when it has just ended.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = child.wait().await;
+}
+
+/// Passes output on, line by line as far as lines are short; memory stays bounded when they are not.
+async fn tell(stream: Option<impl AsyncRead + Unpin>, reporter: &dyn Reporter) -> io::Result<()> {
+    let Some(mut stream) = stream else { return Ok(()) };
+    let (mut pending, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = stream.read(&mut buffer).await?;
+        pending.extend_from_slice(&buffer[..read]);
+        let over = read == 0 || pending.len() > 4 * buffer.len();
+        let end = match pending.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => at + 1,
+            None if over => pending.len(),
+            None => 0,
+        };
+        let end = if read == 0 { pending.len() } else { end };
+        for line in String::from_utf8_lossy(&pending[..end]).lines() {
+            reporter.event(&Event::SwitchSaid { line: line.to_owned() });
+        }
+        pending.drain(..end);
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Reporter for Heard {
+        fn event(&self, event: &Event) {
+            if let Event::SwitchSaid { line } = event {
+                self.0.lock().unwrap().push(line.clone());
+            }
+        }
+    }
+
+    async fn run_one(command: &str, timeout: Duration) -> (Answer, Vec<String>) {
+        let heard = Heard::default();
+        let to: Dsn = "postgresql://me:it%27s%20@h:5/db".parse().unwrap();
+        let direction = Direction::Cutover;
+        let switch = Switch { command, timeout, direction, to: &to, migration: "m1" };
+        let answer = run(&switch, &heard).await.unwrap();
+        (answer, heard.0.into_inner().unwrap())
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn the_command_learns_where_to_point_the_application() {
+        let says = "echo $VECFERRY_SWITCH_URL $VECFERRY_SWITCH_TO $VECFERRY_MIGRATION; \
+                    echo \"$PGHOST $PGPORT $PGUSER $PGPASSWORD|$PGDATABASE\" >&2";
+        let (answer, mut said) = run_one(says, LONG).await;
+        said.sort();
+        assert_eq!(answer, Answer::Switched);
+        assert_eq!(
+            said,
+            ["h 5 me it's |db", "postgresql://me:it%27s%20@h:5/db?sslmode=prefer target m1",]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_exit_code_is_a_no_and_a_signal_or_a_timeout_is_nobodys_word() {
+        assert_eq!(run_one("exit 7", LONG).await.0, Answer::NotSwitched(7));
+        assert!(matches!(run_one("kill -9 $$", LONG).await.0, Answer::Unknown(_)));
+        let slow = run_one("sleep 1000 & wait", Duration::from_millis(200)).await.0;
+        assert!(matches!(slow, Answer::Unknown(_)), "{slow:?}");
+        // A background process that keeps the output open does not hold us.
+        assert_eq!(run_one("sleep 1000 & echo $!; exit 0", LONG).await.0, Answer::Switched);
+    }
+}

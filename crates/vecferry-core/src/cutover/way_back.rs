@@ -1,0 +1,158 @@
+//! The link from the target back to the source, over which a rollback goes.
+//!
+//! Made in three moves, each safe to repeat: [`prepare`] before the fence (publication and slot on the target; making
+//! a slot waits for transactions there), [`advance`] under the fence, when everything is applied (nothing that apply
+//! wrote is ever sent back), [`subscribe`] after the switch (subscription on the source, which passes the fence there).
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result, Side};
+use crate::follow::link::{self, Link, SubscriptionOptions};
+use crate::follow::state::{current_lsn, nudge};
+use crate::inspect::inspect_server;
+use crate::pg::{CopyFormat, Dsn, QualifiedName, Session};
+use crate::policy::{Clusters, Policy};
+use crate::store::RelationRecord;
+
+/// How long making the slot may wait for transactions of the target.
+const SLOT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The target as the source's server reaches it.
+pub(crate) fn target_from_source(clusters: &Clusters, policy: &Policy) -> Dsn {
+    let ours = || clusters.target.clone().without_certificate_file();
+    policy.follow.target_from_source.clone().unwrap_or_else(ours)
+}
+
+/// Makes publication and slot on the target, after the statements that give tables a replica identity: a published
+/// table without one refuses the application's updates, and apply's.
+///
+/// # Errors
+/// [`Error::Refused`] when the slot waits too long for somebody's transaction, [`Error::Interrupted`] when cancelled,
+/// [`Error::Postgres`] otherwise.
+pub(crate) async fn prepare(
+    target: &Dsn,
+    link: &Link,
+    tables: &[QualifiedName],
+    identities: &[(String, String)],
+    cancel: &CancellationToken,
+) -> Result<()> {
+    // Sessions of its own: one that waits for a slot is given up when it waits too long.
+    let session = Session::open(target, Side::Target, "way back").await?;
+    session.batch("set the lock timeout", "SET lock_timeout = '30s'").await?;
+    for (table, statement) in identities {
+        session.batch(&format!("set the replica identity of {table}"), statement).await?;
+    }
+    link::create_publication(&session, link, tables).await?;
+    session.batch("set the lock timeout", "SET lock_timeout = 0").await?;
+    tokio::select! {
+        made = link::create_slot(&session, link) => made?,
+        () = cancel.cancelled() => return Err(Error::Interrupted),
+        () = tokio::time::sleep(SLOT_PATIENCE) => {
+            return Err(Error::Refused {
+                side: Side::Target,
+                what: format!(
+                    "the slot of the way back waits for transactions that have been open on the target for {} s",
+                    SLOT_PATIENCE.as_secs()
+                ),
+                hint: Some("end them (pg_stat_activity, pg_prepared_xacts), or use --no-way-back".into()),
+            });
+        }
+    }
+    // What an earlier try has left to decode is decoded now and not under the fence.
+    advance(&session, link).await
+}
+
+/// Moves the slot to where the target's WAL is now.
+///
+/// # Errors
+/// [`Error::Postgres`] on the target.
+pub(crate) async fn advance(target: &Session, link: &Link) -> Result<()> {
+    let now = current_lsn(target).await?;
+    // Decoding goes on until it has seen a record end there or beyond: on an idle server the next one comes with the
+    // background writer, up to 15 s later.
+    nudge(target).await?;
+    link::advance_slot(target, link, now).await
+}
+
+/// How the subscription is made.
+///
+/// # Errors
+/// [`Error::Postgres`] when either side cannot be read.
+pub(crate) async fn options(
+    source: &Session,
+    target: &Session,
+    relations: &[RelationRecord],
+) -> Result<SubscriptionOptions> {
+    Ok(SubscriptionOptions {
+        binary: relations.iter().all(|record| record.relation.format == CopyFormat::Binary),
+        sender_version: inspect_server(target).await?.version_num,
+        receiver_version: inspect_server(source).await?.version_num,
+    })
+}
+
+/// Why the source's server cannot subscribe to the target, if it cannot: tried for real, in a transaction that is
+/// rolled back.
+///
+/// # Errors
+/// [`Error::Postgres`] when the connection to the source is lost.
+pub(crate) async fn refused(
+    source: &Session,
+    link: &Link,
+    target: Dsn,
+    options: SubscriptionOptions,
+) -> Result<Option<String>> {
+    if link::subscription_exists(source, &link.name).await? {
+        return Ok(None);
+    }
+    let mut near = target;
+    near.connect_timeout = near.connect_timeout.min(10);
+    let sql = link::create_subscription_sql(link, &near, options);
+    let quiet = "BEGIN; SET LOCAL client_min_messages = error";
+    source.batch("begin", quiet).await?;
+    let tried = source.batch("create a subscription", &sql).await;
+    source.batch("roll back", "ROLLBACK").await?;
+    match tried {
+        Ok(()) => Ok(None),
+        Err(error) if error.sqlstate().is_some() => {
+            let why = std::error::Error::source(&error)
+                .map_or(error.to_string(), |cause| cause.to_string());
+            Ok(Some(why))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates the subscription on the source, where it is not there, and starts it.
+///
+/// # Errors
+/// [`Error::Postgres`] on the source: SQLSTATE 08006 when its server cannot reach the target.
+pub(crate) async fn subscribe(
+    source: &Session,
+    link: &Link,
+    target: &Dsn,
+    options: SubscriptionOptions,
+) -> Result<()> {
+    if !link::subscription_exists(source, &link.name).await? {
+        let sql = link::create_subscription_sql(link, target, options);
+        let made = source.batch("create a subscription", &sql).await;
+        made.map_err(|error| match error.sqlstate() {
+            Some(state) if state.starts_with("08") => error.with_hint(
+                "the source's server must reach the target; give the address it sees with --target-from-source",
+            ),
+            _ => error,
+        })?;
+    }
+    link::set_enabled(source, link, true).await
+}
+
+/// Drops all of it, subscription first.
+///
+/// # Errors
+/// [`Error::Postgres`] with the side that failed.
+pub(crate) async fn tear_down(source: &Session, target: &Session, link: &Link) -> Result<()> {
+    link::drop_subscription(source, &link.name).await?;
+    link::drop_slot(target, link).await?;
+    link::drop_publication(target, link).await
+}

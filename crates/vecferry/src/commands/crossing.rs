@@ -1,0 +1,276 @@
+//! `cutover` and `rollback`: asks for consent, lets core cross, and says what happened and what is to be done next.
+
+use vecferry_core::cutover::decide::{Decision, Reason};
+use vecferry_core::cutover::step::Direction;
+use vecferry_core::cutover::{End, Options, Outcome, cross, decide};
+use vecferry_core::policy::{Clusters, Policy};
+
+use crate::cli::{Crossing, Cutover, Follow, Proof, Rollback, Work};
+use crate::confirm;
+use crate::error::{Error, Exit};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::ui::{Colour, Ui, table};
+
+/// Runs `cutover`.
+pub(crate) async fn cutover(args: &Cutover, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    let mut options = options(Direction::Cutover, &args.crossing, settings);
+    options.way_back = !args.no_way_back;
+    options.max_lag = args.max_lag.unwrap_or(options.max_lag);
+    run(&args.crossing, &options, settings, ui).await
+}
+
+/// Runs `rollback`.
+pub(crate) async fn rollback(args: &Rollback, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    let mut options = options(Direction::Rollback, &args.crossing, settings);
+    options.max_lag = args.max_lag.unwrap_or(options.max_lag);
+    run(&args.crossing, &options, settings, ui).await
+}
+
+fn options(direction: Direction, args: &Crossing, settings: &Settings) -> Options {
+    let default = Options::new(direction);
+    Options {
+        full: args.verify == Some(Proof::Full),
+        switch: args
+            .switch
+            .clone()
+            .or_else(|| settings.switch())
+            .filter(|text| !text.trim().is_empty()),
+        switch_timeout: args.switch_timeout.unwrap_or(default.switch_timeout),
+        fence_timeout: args.fence_timeout.unwrap_or(default.fence_timeout),
+        fence_tries: args.fence_tries.unwrap_or(default.fence_tries),
+        drain_timeout: args.drain_timeout.unwrap_or(default.drain_timeout),
+        sequence_margin: args.sequence_margin.unwrap_or(default.sequence_margin),
+        ..default
+    }
+}
+
+async fn run(
+    args: &Crossing,
+    options: &Options,
+    settings: &Settings,
+    ui: &Ui,
+) -> Result<Exit, Error> {
+    let clusters = settings.clusters()?;
+    let work = Work { jobs: args.jobs, ..Work::default() };
+    let mut policy = settings.policy(&args.selection, &work);
+    let target_from_source = args.target_from_source.clone();
+    let follow = Follow { target_from_source, ..Follow::default() };
+    policy.follow = settings.follow(&follow, &clusters)?;
+    if args.dry_run {
+        let decision = decide(&clusters, &policy, options).await?;
+        return show_decision(&decision, ui);
+    }
+    if !args.yes.yes && !may_begin(&clusters, &policy, options, ui).await? {
+        return Ok(Exit::No);
+    }
+    let interrupt = Interrupt::listen(ui)?;
+    let progress = Progress::of_result(ui);
+    let outcome = cross(&clusters, &policy, options, &progress, &interrupt.token).await;
+    progress.finish();
+    let outcome = match outcome {
+        Err(vecferry_core::Error::Interrupted) => {
+            let command = options.direction;
+            let how_to_go_on = format!(
+                "nothing was switched, and no write is refused; `vecferry {command}` begins again"
+            );
+            return Err(Error::Interrupted { how_to_go_on });
+        }
+        outcome => outcome?,
+    };
+    if ui.json {
+        ui.data_json(&outcome)?;
+    } else {
+        ui.data(&render(&outcome, options, &clusters, ui))?;
+    }
+    Ok(if outcome.done { Exit::Done } else { Exit::No })
+}
+
+/// Whoever is asked has seen what is known.
+async fn may_begin(
+    clusters: &Clusters,
+    policy: &Policy,
+    options: &Options,
+    ui: &Ui,
+) -> Result<bool, Error> {
+    let decision = decide(clusters, policy, options).await?;
+    if !decision.go {
+        show_decision(&decision, ui)?;
+        return Ok(false);
+    }
+    if !decision.reasons.is_empty() {
+        ui.insist(&reasons(&decision.reasons, ui));
+    }
+    let direction = options.direction;
+    let what = format!(
+        "refuse writes to database {} on the {} and move the application to the {}",
+        match direction {
+            Direction::Cutover => &clusters.source.database,
+            Direction::Rollback => &clusters.target.database,
+        },
+        direction.sender(),
+        direction.receiver()
+    );
+    confirm::destroy(ui, false, &clusters.target, &what)?;
+    Ok(true)
+}
+
+fn show_decision(decision: &Decision, ui: &Ui) -> Result<Exit, Error> {
+    if ui.json {
+        ui.data_json(decision)?;
+    } else {
+        let mut blocks = Vec::new();
+        if !decision.reasons.is_empty() {
+            blocks.push(reasons(&decision.reasons, ui));
+        }
+        blocks.push(match decision.go {
+            true => format!(
+                "{}: {} can be done now",
+                ui.coloured(Colour::Green, "go"),
+                decision.direction
+            ),
+            false => format!("{}: no {} now", ui.coloured(Colour::Red, "no"), decision.direction),
+        });
+        ui.data(&blocks.join("\n\n"))?;
+    }
+    Ok(if decision.go { Exit::Done } else { Exit::No })
+}
+
+fn reasons(reasons: &[Reason], ui: &Ui) -> String {
+    let line = |reason: &Reason| {
+        let label = match reason.blocks {
+            true => ui.coloured(Colour::Red, "blocker"),
+            false => ui.coloured(Colour::Yellow, "note"),
+        };
+        match reason.remedy.as_str() {
+            "" => format!("{label}  {}", reason.what),
+            remedy => format!("{label}  {}\n  → {remedy}", reason.what),
+        }
+    };
+    reasons.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn render(outcome: &Outcome, options: &Options, clusters: &Clusters, ui: &Ui) -> String {
+    let mut blocks = Vec::new();
+    if !outcome.steps.is_empty() {
+        let row = |step: &vecferry_core::cutover::StepSeconds| {
+            vec![step.name.replace('_', " "), milliseconds(step.seconds)]
+        };
+        blocks.push(table(&["step", "took"], &[1], outcome.steps.iter().map(row).collect()));
+    }
+    let told = outcome.decision.reasons.iter().chain(&outcome.stopped).cloned();
+    let told: Vec<Reason> = told.collect();
+    if !told.is_empty() {
+        blocks.push(reasons(&told, ui));
+    }
+    blocks.push(conclusion(outcome, options, clusters, ui));
+    blocks.join("\n\n")
+}
+
+fn conclusion(outcome: &Outcome, options: &Options, clusters: &Clusters, ui: &Ui) -> String {
+    let direction = outcome.direction;
+    let (sender, receiver) = (direction.sender(), direction.receiver());
+    let no = ui.coloured(Colour::Red, "no");
+    match outcome.end {
+        End::Refused => format!("{no}: nothing was changed"),
+        End::Undone => format!("{no}: nothing was switched; the {sender} takes writes as before"),
+        End::Unknown => format!("{no}: the {sender} still refuses writes; see the remedy above"),
+        End::Done if outcome.downtime_seconds.is_none() => {
+            "nothing was switched; the source takes writes again".into()
+        }
+        End::Done => {
+            let seconds = outcome.downtime_seconds.unwrap_or_default();
+            let downtime = format!("writes were refused for {}", milliseconds(seconds));
+            let to = match direction {
+                Direction::Cutover => &clusters.target,
+                Direction::Rollback => &clusters.source,
+            };
+            let mut lines = vec![match outcome.switched_by_command {
+                true => format!("the application is on the {receiver}; {downtime}"),
+                false => format!(
+                    "{downtime}; the {sender} refuses them still\npoint the application at the {receiver} now: {to}"
+                ),
+            }];
+            lines.push(next(outcome, options).into());
+            lines.join("\n")
+        }
+    }
+}
+
+fn next(outcome: &Outcome, options: &Options) -> &'static str {
+    match (outcome.direction, outcome.way_back && options.way_back) {
+        (Direction::Cutover, true) => {
+            "next: vecferry rollback goes back with all that is written until then; vecferry cleanup ends the migration"
+        }
+        (Direction::Cutover, false) => {
+            "next: vecferry cleanup ends the migration; there is no way back"
+        }
+        (Direction::Rollback, _) => {
+            "next: vecferry cleanup, before another migration; the target keeps its rows and refuses writes until then"
+        }
+    }
+}
+
+/// `412 ms`, `1.85 s`: a downtime is worth more digits than a copy.
+fn milliseconds(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1000.0),
+        seconds if seconds < 60.0 => format!("{seconds:.2} s"),
+        seconds => crate::units::duration(seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vecferry_core::cutover::StepSeconds;
+    use vecferry_core::pg::Dsn;
+
+    fn outcome(end: End, downtime: Option<f64>) -> Outcome {
+        let direction = Direction::Cutover;
+        Outcome {
+            version: 1,
+            migration: Some("0198".into()),
+            direction,
+            done: end == End::Done,
+            end,
+            switched_by_command: false,
+            way_back: true,
+            downtime_seconds: downtime,
+            steps: vec![StepSeconds { name: "way_back".into(), seconds: 0.0123 }],
+            decision: Decision { version: 1, direction, go: true, reasons: Vec::new() },
+            stopped: None,
+        }
+    }
+
+    fn shown(outcome: &Outcome) -> String {
+        let dsn: Dsn = "postgresql://u:hunter2@h/db".parse().unwrap();
+        let clusters = Clusters { source: dsn.clone(), target: dsn };
+        let ui = Ui::new(&crate::cli::Output::default());
+        render(outcome, &Options::new(Direction::Cutover), &clusters, &ui)
+    }
+
+    #[test]
+    fn the_operator_reads_the_downtime_and_what_is_left_to_do() {
+        let text = shown(&outcome(End::Done, Some(0.412)));
+        for words in
+            ["way back", "12 ms", "refused for 412 ms", "point the application", "h:5432/db"]
+        {
+            assert!(text.contains(words), "{words} is not in\n{text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+        let by_command = Outcome { switched_by_command: true, ..outcome(End::Done, Some(2.0)) };
+        assert!(!shown(&by_command).contains("point the application"));
+    }
+
+    #[test]
+    fn a_no_says_who_takes_writes() {
+        let stopped = Some(Reason::no("rows differ", "look"));
+        let text = shown(&Outcome { stopped, ..outcome(End::Undone, None) });
+        assert!(text.contains("rows differ\n  → look"), "{text}");
+        assert!(text.contains("the source takes writes as before"), "{text}");
+        assert!(shown(&outcome(End::Unknown, None)).contains("still refuses"));
+        assert!(shown(&outcome(End::Done, None)).contains("takes writes again"));
+    }
+}
