@@ -24,13 +24,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cutover::step::Direction;
 use crate::error::{Error, Result, Side};
 use crate::follow::link::{self, Link};
 use crate::inspect::inspect_server;
 use crate::pg::{Dsn, QualifiedName, Session, quote_ident};
 use crate::phase::Phase;
 use crate::policy::{Clusters, Method};
-use crate::store::{self, IndexRecord, LinkRecord, MigrationRecord, RelationRecord};
+use crate::store::{
+    self, CrossingRecord, IndexRecord, LinkRecord, MigrationRecord, RelationRecord,
+};
 use objects::{FENCE, Objects};
 use steps::{Action, Facts, Recorded, Step, steps};
 
@@ -244,10 +247,13 @@ async fn recorded(target: &Session, record: &MigrationRecord) -> Result<Recorded
     let tables = RelationRecord::all(target, &record.id).await?;
     let indexes = IndexRecord::all(target, &record.id).await?;
     let links = LinkRecord::all(target, &record.id).await?;
+    // From its switch on the application may be on the target, whether or not the cutover was finished.
+    let cutover = CrossingRecord::read(target, &record.id, Direction::Cutover).await?;
+    let switched = cutover.is_some_and(|cutover| !cutover.step.is_before_the_switch());
     Ok(Recorded {
         id: record.id.clone(),
         method: record.route.method(),
-        phase: record.phase,
+        phase: if switched { Phase::Done } else { record.phase },
         address: record.source.address.clone(),
         links: links.into_iter().map(|link| link.ordinal).collect(),
         tables: tables
