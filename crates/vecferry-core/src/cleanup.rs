@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cutover::step::Direction;
+use crate::cutover::fence::SCHEMA as FENCE;
+use crate::cutover::step::{Direction, Step as Crossed};
 use crate::error::{Error, Result, Side};
 use crate::follow::link::{self, Link};
 use crate::inspect::inspect_server;
@@ -34,7 +35,7 @@ use crate::policy::{Clusters, Method};
 use crate::store::{
     self, CrossingRecord, IndexRecord, LinkRecord, MigrationRecord, RelationRecord,
 };
-use objects::{FENCE, Objects};
+use objects::Objects;
 use steps::{Action, Facts, Recorded, Step, steps};
 
 /// How long a table may be locked by somebody before we give up on it; cleaning up has time.
@@ -132,18 +133,12 @@ pub(crate) async fn abandon(clusters: &Clusters, session: &Session) -> Result<()
     }
     let Some(record) = MigrationRecord::newest(session).await? else { return Ok(()) };
     if record.route.method() == Method::Follow {
-        let recorded = vec![recorded(session, &record).await?];
-        if recorded.iter().any(Recorded::cut_over) {
-            return Err(Error::Refused {
-                side: Side::Target,
-                what: "the application was cut over to the target, whose rows are its own by now".into(),
-                hint: Some("`vecferry cleanup` ends the migration and keeps the rows; `vecferry rollback` takes the application back".into()),
-            });
-        }
+        let recorded = recorded(session, &record).await?;
+        refuse_cut_over(&recorded)?;
         let source = open_source(&clusters.source).await?;
         refuse_other_source(&source, &clusters.source, &record).await?;
         let target = Objects::read(session).await?;
-        let facts = facts(recorded, Some(&source), target).await?;
+        let facts = facts(vec![recorded], Some(&source), target).await?;
         for step in &steps(&facts) {
             perform(step, Some(&source), session).await?;
         }
@@ -152,6 +147,22 @@ pub(crate) async fn abandon(clusters: &Clusters, session: &Session) -> Result<()
         undo::undo(session, &record).await?;
     }
     store::forget(session, &record.id).await
+}
+
+/// A restart would throw away what the application wrote on the target.
+fn refuse_cut_over(recorded: &Recorded) -> Result<()> {
+    let (what, hint) = match (recorded.cut_over(), recorded.rolled_back()) {
+        (false, _) => return Ok(()),
+        (true, false) => (
+            "the application was cut over to the target, whose rows are its own by now",
+            "`vecferry cleanup` ends the migration and keeps the rows; `vecferry rollback` takes the application back",
+        ),
+        (true, true) => (
+            "the application was on the target and was taken back, and its rows are still there",
+            "`vecferry cleanup` ends the migration; the next one may then begin with --existing replace",
+        ),
+    };
+    Err(Error::Refused { side: Side::Target, what: what.into(), hint: Some(hint.into()) })
 }
 
 /// Reads both clusters and decides.
@@ -243,18 +254,26 @@ async fn published(source: &Session) -> Result<Vec<(QualifiedName, String)>> {
     Ok(rows.iter().map(|row| (table(row), row.get(2))).collect())
 }
 
+async fn crossed(
+    target: &Session,
+    record: &MigrationRecord,
+    direction: Direction,
+) -> Result<Option<Crossed>> {
+    let crossing = CrossingRecord::read(target, &record.id, direction).await?;
+    Ok(crossing.map(|crossing| crossing.step))
+}
+
 async fn recorded(target: &Session, record: &MigrationRecord) -> Result<Recorded> {
     let tables = RelationRecord::all(target, &record.id).await?;
     let indexes = IndexRecord::all(target, &record.id).await?;
     let links = LinkRecord::all(target, &record.id).await?;
-    // From its switch on the application may be on the target, whether or not the cutover was finished.
-    let cutover = CrossingRecord::read(target, &record.id, Direction::Cutover).await?;
-    let switched = cutover.is_some_and(|cutover| !cutover.step.is_before_the_switch());
     Ok(Recorded {
         id: record.id.clone(),
         method: record.route.method(),
-        phase: if switched { Phase::Done } else { record.phase },
+        phase: record.phase,
         address: record.source.address.clone(),
+        cutover: crossed(target, record, Direction::Cutover).await?,
+        rollback: crossed(target, record, Direction::Rollback).await?,
         links: links.into_iter().map(|link| link.ordinal).collect(),
         tables: tables
             .into_iter()

@@ -72,6 +72,12 @@ pub enum Error {
         /// A command or setting that leads on.
         hint: Option<String>,
     },
+    /// A table got another file on the source while it was copied without a lock.
+    #[error("{table} was truncated or rewritten on the source while it was copied")]
+    Rewritten {
+        /// Table, `schema.name`.
+        table: String,
+    },
     /// A program of PostgreSQL's own (`pg_dump`, `pg_restore`) failed.
     #[error("{program} failed: {said}")]
     Program {
@@ -113,6 +119,7 @@ impl Error {
             Error::Postgres { side, .. }
             | Error::Refused { side, .. }
             | Error::Program { side, .. } => Some(*side),
+            Error::Rewritten { .. } => Some(Side::Source),
             _ => None,
         }
     }
@@ -124,7 +131,9 @@ impl Error {
             Error::Configuration { .. } | Error::Refused { .. } | Error::Local { .. } => {
                 Class::Operator
             }
-            Error::Program { lost_connection: true, .. } => Class::Transient,
+            Error::Program { lost_connection: true, .. } | Error::Rewritten { .. } => {
+                Class::Transient
+            }
             Error::Program { .. } | Error::Interrupted | Error::Bug { .. } => Class::Permanent,
         }
     }
@@ -137,6 +146,9 @@ impl Error {
             Error::Configuration { hint, .. }
             | Error::Refused { hint, .. }
             | Error::Program { hint, .. } => hint.clone(),
+            Error::Rewritten { .. } => Some(
+                "run the same command again; if it happens every time, leave the table out".into(),
+            ),
             Error::Bug { .. } => {
                 Some("this is a defect in vecferry; please report it with the lines above".into())
             }

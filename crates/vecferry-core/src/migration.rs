@@ -304,15 +304,13 @@ impl Run<'_> {
                 )
                 .await;
             }
-            Phase::Rows => {
-                let source = source.as_ref().ok_or_else(gone)?;
-                let records = match self.route {
-                    Route::Copy => resume::reconcile(self, source).await?,
-                    // Done before its slot was made, whose snapshot is this source's.
-                    _ => RelationRecord::all(&self.control, &self.id).await?,
-                };
-                copy_rows(self, source, &records).await?;
-            }
+            Phase::Rows => match self.route {
+                Route::Copy => {
+                    let source = source.as_ref().ok_or_else(gone)?;
+                    copy_rows(self, source, &resume::reconcile(self, source).await?).await?;
+                }
+                _ => follow::begin::copy_rows_unlocked(self, source).await?,
+            },
             Phase::Sequences => {
                 let source = source.take().ok_or_else(gone)?;
                 set_sequences(self, &source).await?;

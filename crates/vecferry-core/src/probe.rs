@@ -8,6 +8,7 @@
 
 mod build;
 mod shape;
+pub(crate) mod wal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,7 +77,7 @@ fn passing_in(seconds: f64, rate: Rate) -> u64 {
     (rate.bytes_per_second() * seconds) as u64
 }
 
-fn left_out(facts: &mut Facts, what: &str, error: &Error) {
+pub(crate) fn left_out(facts: &mut Facts, what: &str, error: &Error) {
     let why = match error {
         Error::Postgres { side, doing, failure, .. } => {
             format!("{side}: cannot {doing}: {failure}")

@@ -2,7 +2,8 @@
 //!
 //! Order matters. Locks come before the snapshot: TRUNCATE and table rewrites are not MVCC-safe, so a snapshot taken
 //! first could see a table empty that somebody rewrites a moment later. ACCESS SHARE, as pg_dump takes it, keeps DDL
-//! out and lets reads and writes through. Nothing here writes to the source.
+//! out and lets reads and writes through. A `follow` does without locks and looks afterwards
+//! ([`crate::follow::begin`]). Nothing here writes to the source.
 
 use serde::{Deserialize, Serialize};
 
@@ -110,13 +111,26 @@ impl SourceSnapshot {
     /// # Errors
     /// [`Error::Postgres`] on the source; SQLSTATE 55P03 when a table stays locked longer than the policy allows.
     pub(crate) async fn take(dsn: &Dsn, policy: &Policy) -> Result<SourceSnapshot> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let LockedTables { session, inventory } = LockedTables::take(dsn, policy, begin).await?;
-        SourceSnapshot::of(session, inventory, dsn).await
+        let session = open(dsn, policy).await?;
+        // A table created between the two looks is not locked: look again. Tables are rarely created that fast.
+        for _ in 0..5 {
+            let seen = locked_tables(&inspect(&session).await?, policy);
+            session.batch("begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            lock(&session, &seen).await?;
+            let inventory = inspect(&session).await?;
+            if locked_tables(&inventory, policy) == seen {
+                return SourceSnapshot::of(session, inventory, dsn).await;
+            }
+            session.batch("begin again", "ROLLBACK").await?;
+        }
+        Err(Error::Refused {
+            side: Side::Source,
+            what: "tables are being created or dropped on the source all the time".into(),
+            hint: Some("stop schema changes on the source while the migration starts".into()),
+        })
     }
 
-    /// Opens the picture that `snapshot` shows, exported elsewhere, with locks of its own. `locked` must be held until
-    /// this returns, so that no table changes its shape in between.
+    /// Opens the picture that `snapshot` shows, exported elsewhere, without locks on tables.
     ///
     /// # Errors
     /// [`Error::Postgres`] on the source.
@@ -124,15 +138,23 @@ impl SourceSnapshot {
         dsn: &Dsn,
         policy: &Policy,
         snapshot: &str,
-        locked: &LockedTables,
     ) -> Result<SourceSnapshot> {
+        let set = format!("; SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot));
+        SourceSnapshot::begin(dsn, policy, &set).await
+    }
+
+    /// A picture of now, without locks on tables: for what no change of a table's shape concerns.
+    ///
+    /// # Errors
+    /// [`Error::Postgres`] on the source.
+    pub(crate) async fn unlocked(dsn: &Dsn, policy: &Policy) -> Result<SourceSnapshot> {
+        SourceSnapshot::begin(dsn, policy, "").await
+    }
+
+    async fn begin(dsn: &Dsn, policy: &Policy, more: &str) -> Result<SourceSnapshot> {
         let session = open(dsn, policy).await?;
-        let import = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            quote_literal(snapshot)
-        );
-        session.batch("import the slot's snapshot", &import).await?;
-        lock(&session, &locked_tables(&locked.inventory, policy)).await?;
+        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{more}");
+        session.batch("open a snapshot", &begin).await?;
         let inventory = inspect(&session).await?;
         SourceSnapshot::of(session, inventory, dsn).await
     }
@@ -159,39 +181,6 @@ impl SourceSnapshot {
     /// Tables the policy selects, in the inventory's order.
     pub(crate) fn selected<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a Table> {
         self.inventory.tables.iter().filter(|table| policy.selects(table))
-    }
-}
-
-/// The selected tables, locked against changes of their shape for as long as this lives.
-pub(crate) struct LockedTables {
-    session: Session,
-    /// What the database holds.
-    pub inventory: Inventory,
-}
-
-impl LockedTables {
-    /// Locks the selected tables in a transaction that `begin` opens.
-    ///
-    /// # Errors
-    /// [`Error::Postgres`] on the source; SQLSTATE 55P03 when a table stays locked longer than the policy allows.
-    pub(crate) async fn take(dsn: &Dsn, policy: &Policy, begin: &str) -> Result<LockedTables> {
-        let session = open(dsn, policy).await?;
-        // A table created between the two looks is not locked: look again. Tables are rarely created that fast.
-        for _ in 0..5 {
-            let seen = locked_tables(&inspect(&session).await?, policy);
-            session.batch("begin", begin).await?;
-            lock(&session, &seen).await?;
-            let inventory = inspect(&session).await?;
-            if locked_tables(&inventory, policy) == seen {
-                return Ok(LockedTables { session, inventory });
-            }
-            session.batch("begin again", "ROLLBACK").await?;
-        }
-        Err(Error::Refused {
-            side: Side::Source,
-            what: "tables are being created or dropped on the source all the time".into(),
-            hint: Some("stop schema changes on the source while the migration starts".into()),
-        })
     }
 }
 

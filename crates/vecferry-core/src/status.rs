@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::cutover::step::{Direction, Step};
-use crate::error::{Result, Side};
+use crate::error::{Error, Result, Side};
 use crate::index::build::read_progress;
 use crate::pg::{Dsn, Session};
 use crate::phase::Phase;
@@ -157,6 +157,9 @@ pub async fn status_of(target: &Dsn, source: Option<&Dsn>) -> Result<Option<Stat
     let bytes_expected = totals.bytes_expected().max(bytes);
     let copying = running && record.phase == Phase::Rows;
     let bytes_per_second = if copying { rate(&session, &record.id).await? } else { None };
+    // Whoever watched a follow stopped watching, which stopped nothing.
+    let (following, interrupted) =
+        (record.phase == Phase::Following, Error::Interrupted.to_string());
     let follow = match record.route.method() {
         Method::Follow => Some(follow::read(&session, source, &record).await?),
         _ => None,
@@ -184,7 +187,7 @@ pub async fn status_of(target: &Dsn, source: Option<&Dsn>) -> Result<Option<Stat
         indexes: if running { building(&session).await? } else { Vec::new() },
         indexes_finished: indexes.iter().filter(|index| index.finished).count() as u64,
         indexes_total: indexes.len() as u64,
-        last_error: record.last_error.filter(|_| !running),
+        last_error: record.last_error.filter(|why| !running && (!following || *why != interrupted)),
         follow,
     }))
 }

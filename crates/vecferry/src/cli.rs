@@ -119,10 +119,15 @@ pub(crate) struct Init {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
+    /// Check what this method needs [default: copy]
+    #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
+    pub(crate) method: Option<Method>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) work: Work,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
 }
 
 /// Arguments of `plan`.
@@ -135,6 +140,8 @@ pub(crate) struct Plan {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) work: Work,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
 }
 
 /// Arguments of `migrate`.
@@ -199,6 +206,9 @@ pub(crate) struct Verify {
     /// Keys to show of the rows that differ, per table [default: 10]
     #[arg(long, value_name = "N", env = "VECFERRY_DIFFERENCES", hide_env_values = true)]
     pub(crate) differences: Option<usize>,
+    /// While a source in use is followed: seconds to wait for apply before each reading of what differs [default: 120]
+    #[arg(long, value_name = "SECONDS", env = "VECFERRY_APPLY_WAIT", hide_env_values = true)]
+    pub(crate) apply_wait: Option<u32>,
     /// Bots to measure recall for, large ones and small ones; 0 for none [default: 20]
     #[arg(long, value_name = "N", env = "VECFERRY_RECALL_BOTS", hide_env_values = true)]
     pub(crate) recall_bots: Option<usize>,

@@ -63,7 +63,7 @@ impl Ui {
 
     /// Shows what core says of itself, as far as `-v` or `VECFERRY_LOG` ask for it.
     pub(crate) fn listen_to_tracing(&self) {
-        let filter = EnvFilter::try_from_env("VECFERRY_LOG").unwrap_or_else(|_| {
+        let mut filter = EnvFilter::try_from_env("VECFERRY_LOG").unwrap_or_else(|_| {
             EnvFilter::new(match (self.quiet, self.verbose) {
                 (true, _) => "error",
                 (false, 0) => "warn",
@@ -72,6 +72,11 @@ impl Ui {
                 (false, _) => "info,vecferry=trace,vecferry_core=trace",
             })
         });
+        // At debug the driver says each statement with its parameters, and passwords are among them
+        // (`CREATE SUBSCRIPTION`).
+        if let Ok(quiet) = "tokio_postgres=info".parse() {
+            filter = filter.add_directive(quiet);
+        }
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(self.colour_err)

@@ -2,14 +2,13 @@
 //! the catalog, so that nothing is missed that the record does not know.
 //!
 //! Names hold the id of their migration ([`crate::follow::link::stem`]), by which the objects of two migrations on one
-//! cluster are told apart. What only begins like ours and holds no id is somebody else's.
+//! cluster are told apart. What only begins like ours and holds no id is somebody else's. The fence alone has one name
+//! for all: whose it is, the record of the crossing tells.
 
+use crate::cutover::fence::SCHEMA as FENCE;
 use crate::error::Result;
 use crate::follow::link::PREFIX;
 use crate::pg::{QualifiedName, Session};
-
-/// The schema of the function that refuses writes, and by which the fence's triggers are known.
-pub(super) const FENCE: &str = "vecferry_fence";
 
 /// Hexadecimal digits of a migration's id in a name.
 const ID_DIGITS: usize = 32;
@@ -52,12 +51,6 @@ impl Objects {
             triggers: triggers(session).await?,
             fence: session.query_one("look for a fence", fence, &[&FENCE]).await?.get(0),
         })
-    }
-
-    /// The stems of all migrations that have a subscription, slot or publication here.
-    pub(super) fn stems(&self) -> impl Iterator<Item = &str> {
-        let names = self.subscriptions.iter().chain(&self.slots).chain(&self.publications);
-        names.filter_map(|name| stem_in(name))
     }
 }
 

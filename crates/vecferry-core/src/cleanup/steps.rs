@@ -2,10 +2,12 @@
 //! real run works off, so that the two cannot disagree. Pure.
 
 use super::Leftover;
-use super::objects::{FENCE, Objects, stem_in};
+use super::objects::{Objects, stem_in};
+use crate::cutover::fence::SCHEMA as FENCE;
+use crate::cutover::step::Step as Crossed;
 use crate::error::Side;
 use crate::follow::link::{Link, stem};
-use crate::pg::{QualifiedName, quote_literal};
+use crate::pg::QualifiedName;
 use crate::phase::Phase;
 use crate::policy::Method;
 
@@ -41,6 +43,10 @@ pub(super) struct Recorded {
     pub address: String,
     /// Ordinals of its slots.
     pub links: Vec<i32>,
+    /// How far its cutover is, if it was begun: then the source may be fenced.
+    pub cutover: Option<Crossed>,
+    /// How far its rollback is, if it was begun: then the target may be fenced.
+    pub rollback: Option<Crossed>,
     /// Its tables, and whether each was there before.
     pub tables: Vec<(QualifiedName, bool)>,
     /// Indexes of the target that were taken down for it.
@@ -50,9 +56,24 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// Whether it moved the application: only a cutover ends a `follow`.
+    /// Whether it may have moved the application to the target, where it may have written.
     pub(super) fn cut_over(&self) -> bool {
-        self.method == Method::Follow && self.phase == Phase::Done
+        let switched = self.cutover.is_some_and(|step| !step.is_before_the_switch());
+        // Only a cutover ends a `follow`.
+        switched || self.method == Method::Follow && self.phase == Phase::Done
+    }
+
+    /// Whether it took the application back to the source.
+    pub(super) fn rolled_back(&self) -> bool {
+        self.rollback.is_some_and(|step| step >= Crossed::Switched)
+    }
+
+    /// Whether a fence on that side is, or was, its own.
+    fn fenced(&self, side: Side) -> bool {
+        match side {
+            Side::Source => self.cutover.is_some(),
+            Side::Target => self.rollback.is_some(),
+        }
     }
 
     /// Whether its rows are no complete copy, so that cleaning up takes them away.
@@ -144,10 +165,9 @@ impl Facts {
         }
     }
 
-    /// Whose a part of the fence is that does not name its migration: ours when no other migration is there.
-    fn owner_of_unnamed(&self, objects: &Objects) -> Owner {
-        let alone = objects.stems().all(|stem| self.owner(stem) == Owner::Ours);
-        match self.follows().next().is_some() && alone {
+    /// Whose the fence is: the record of a crossing is older than its fence.
+    fn owner_of_fence(&self, side: Side) -> Owner {
+        match self.follows().any(|one| one.fenced(side)) {
             true => Owner::Ours,
             false if self.orphans => Owner::Orphan,
             false => Owner::Other,
@@ -220,35 +240,25 @@ fn identities(facts: &Facts) -> Vec<Step> {
 
 fn fence(facts: &Facts, side: Side) -> Vec<Step> {
     let Some(objects) = facts.on(side).filter(|objects| objects.fence) else { return Vec::new() };
-    let unnamed = facts.owner_of_unnamed(objects);
-    let moved = facts.follows().any(Recorded::cut_over);
+    let owner = facts.owner_of_fence(side);
+    let moved = facts.follows().any(|one| one.cut_over() && !one.rolled_back());
     let effect = match side {
         Side::Source if moved => {
             "lifted: the source takes writes again, and nothing carries them to the target"
         }
         _ => "lifted: the table takes writes again",
     };
-    let mut steps: Vec<Step> = objects
-        .triggers
-        .iter()
-        .map(|(table, trigger)| {
-            let owner = stem_in(trigger).map_or(unnamed, |stem| facts.owner(stem));
-            let drop = Action::DropTrigger { table: table.clone(), trigger: trigger.clone() };
-            owned(owner, side, ("fence", table.plain()), (effect, drop))
-        })
-        .collect();
-    let kept = steps.iter().any(|step| step.action == Action::Keep);
-    let owner = match (kept, steps.is_empty()) {
-        (true, _) => Owner::Other,
-        (false, true) => unnamed,
-        (false, false) => Owner::Ours,
+    let trigger = |(table, trigger): &(QualifiedName, String)| {
+        let drop = Action::DropTrigger { table: table.clone(), trigger: trigger.clone() };
+        owned(owner, side, ("fence", table.plain()), (effect, drop))
     };
+    let mut steps: Vec<Step> = objects.triggers.iter().map(trigger).collect();
     let what = ("fence", format!("schema {FENCE}"));
     steps.push(owned(owner, side, what, ("dropped", Action::DropFence)));
     steps
 }
 
-/// What is on a source that was not looked at, by the names it must have, with the statements that remove it.
+/// What is on a source that was not looked at, by the names it must have.
 fn unseen(facts: &Facts) -> Vec<Step> {
     if facts.source.is_some() {
         return Vec::new();
@@ -262,24 +272,22 @@ fn unseen(facts: &Facts) -> Vec<Step> {
         steps.push(keep("source", "all of it".into(), effect));
     }
     for one in facts.follows() {
-        let there = |sql: String| format!("not looked at; on {}: {sql}", one.address);
+        let there = format!(
+            "not looked at on {}; with --orphans a later cleanup that reaches it removes it",
+            one.address
+        );
         for link in one.links.iter().map(|ordinal| Link::forward(&one.id, *ordinal)) {
-            let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(&link.name));
-            steps.push(keep("slot", link.name.clone(), there(sql)));
-            let sql = format!("DROP PUBLICATION {}", link.name);
-            steps.push(keep("publication", link.name, there(sql)));
+            steps.push(keep("slot", link.name.clone(), there.clone()));
+            steps.push(keep("publication", link.name, there.clone()));
         }
         for (table, statement) in &one.identities {
-            steps.push(keep("replica identity", table.plain(), there(statement.clone())));
+            // Only the record knows it.
+            let effect = format!("as it is on {}; set it back there: {statement}", one.address);
+            steps.push(keep("replica identity", table.plain(), effect));
         }
-        if one.phase == Phase::Following || one.cut_over() {
-            let sql = format!("DROP SCHEMA {FENCE} CASCADE");
-            steps.push(keep("fence", format!("schema {FENCE}"), there(sql)));
-            let name = Link::back(&one.id).name;
-            let sql = format!(
-                "ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}"
-            );
-            steps.push(keep("subscription", name, there(sql)));
+        if one.fenced(Side::Source) {
+            steps.push(keep("fence", format!("schema {FENCE}"), there.clone()));
+            steps.push(keep("subscription", Link::back(&one.id).name, there));
         }
     }
     steps
@@ -308,9 +316,10 @@ fn rows(facts: &Facts) -> Vec<Step> {
             1 => "rows of 1 table".to_owned(),
             many => format!("rows of {many} tables"),
         };
-        let effect = match newest.cut_over() {
-            true => "they are the application's by now",
-            false => {
+        let effect = match (newest.cut_over(), newest.rolled_back()) {
+            (true, false) => "they are the application's by now",
+            (true, true) => "as the application left them; no further changes arrive",
+            (false, _) => {
                 "as of now; no further changes arrive, and sequences stand where the copy left them"
             }
         };
@@ -346,6 +355,8 @@ mod tests {
             phase,
             address: "h:5432/kb".into(),
             links: vec![0],
+            cutover: (phase == Phase::Done).then_some(Crossed::Finished),
+            rollback: None,
             tables: vec![(items.clone(), false)],
             indexes: vec![],
             identities: vec![(items, "ALTER TABLE items REPLICA IDENTITY DEFAULT".into())],
@@ -416,22 +427,41 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_goes_with_its_migration() {
+    fn a_fence_goes_with_the_migration_that_began_a_crossing() {
         let mut facts = facts(Phase::Following);
-        let items = QualifiedName::new("public", "items");
-        let mut fenced = |trigger: &str, others: bool| {
-            let source = match others {
-                true => both(OURS, THEIRS),
-                false => both(OURS, OURS),
-            };
-            let triggers = vec![(items.clone(), trigger.to_owned())];
-            facts.source = Some(Objects { triggers, fence: true, ..source });
-            actions(&facts).contains(&Action::DropFence)
-        };
-        assert!(fenced(&stem(OURS), true));
-        assert!(!fenced(&stem(THEIRS), true), "the fence of another migration");
-        assert!(fenced("vecferry_fence", false));
-        assert!(!fenced("vecferry_fence", true), "nobody can tell whose it is");
+        let triggers = vec![(QualifiedName::new("public", "items"), "vecferry_fence".to_owned())];
+        facts.source = Some(Objects { triggers, fence: true, ..both(OURS, THEIRS) });
+        let lifted = |facts: &Facts| actions(facts).contains(&Action::DropFence);
+        assert!(!lifted(&facts), "another migration's");
+        facts.migrations[0].rollback = Some(Crossed::Fenced);
+        assert!(!lifted(&facts), "that one fenced the target");
+        for step in [Crossed::Undone, Crossed::Fencing, Crossed::Finished] {
+            facts.migrations[0].cutover = Some(step);
+            assert!(lifted(&facts), "{step:?}");
+        }
+        let steps = steps(&facts);
+        let fence = steps.iter().find(|step| step.leftover.kind == "fence").unwrap();
+        assert!(fence.leftover.effect.contains("nothing carries them"), "{fence:?}");
+        (facts.migrations[0].cutover, facts.orphans) = (None, true);
+        assert!(lifted(&facts));
+    }
+
+    #[test]
+    fn the_application_is_where_the_last_switch_may_have_taken_it() {
+        let mut one = facts(Phase::Following).migrations.remove(0);
+        for (cutover, moved) in [
+            (None, false),
+            (Some(Crossed::Undone), false),
+            (Some(Crossed::Fenced), false),
+            (Some(Crossed::Switching), true),
+        ] {
+            one.cutover = cutover;
+            assert_eq!((one.cut_over(), one.rolled_back()), (moved, false), "{cutover:?}");
+        }
+        one.rollback = Some(Crossed::Switching);
+        assert!(!one.rolled_back(), "nobody knows");
+        one.rollback = Some(Crossed::Finished);
+        assert!(one.rolled_back());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::migration::Run;
+use crate::phase::Route;
 use crate::report::Event;
 use crate::source::SourceSnapshot;
 use crate::store::{RelationRecord, Totals};
@@ -75,7 +76,7 @@ pub(crate) async fn copy_rows(
     let jobs = run.policy.jobs.clamp(1, open.len());
     let relations = records.iter().map(|record| (record.relation.oid, record.relation.clone()));
     let relations = Arc::new(relations.collect::<HashMap<_, _>>());
-    let locked = Arc::new(first_tables(&open));
+    let locked = (run.route == Route::Copy).then(|| Arc::new(first_tables(&open)));
     let queue = Arc::new(Mutex::new(VecDeque::from(open)));
     let passed = Arc::new(Passed::default());
     let (reports, reported) = mpsc::channel(REPORTS);
@@ -87,7 +88,7 @@ pub(crate) async fn copy_rows(
             migration: run.id.clone(),
             snapshot: source.name.clone(),
             bounds: source.bounds,
-            locked: Arc::clone(&locked),
+            locked: locked.clone(),
             lock_timeout: run.policy.lock_timeout,
             silence_triggers: run.target_may_silence_triggers,
             relations: Arc::clone(&relations),

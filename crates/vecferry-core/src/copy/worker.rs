@@ -23,8 +23,9 @@ pub(super) struct Worker {
     /// Name of the exported snapshot.
     pub(super) snapshot: String,
     pub(super) bounds: SnapshotBounds,
-    /// Source tables to lock at the start.
-    pub(super) locked: Arc<Vec<String>>,
+    /// Source tables to lock at the start; `None` when a table may be locked only while a part of it is read, and is
+    /// looked at afterwards.
+    pub(super) locked: Option<Arc<Vec<String>>>,
     pub(super) lock_timeout: Duration,
     /// Whether `session_replication_role` may be set, which keeps a prepared table's triggers and foreign keys quiet.
     pub(super) silence_triggers: bool,
@@ -61,14 +62,17 @@ impl Worker {
             quote_literal(&self.snapshot)
         );
         source.simple("import the snapshot", &import).await?;
-        if !self.locked.is_empty() {
-            let lock =
-                format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", self.locked.join(", ONLY "));
+        if let Some(tables) = self.locked.as_ref().filter(|tables| !tables.is_empty()) {
+            let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", tables.join(", ONLY "));
             source.simple("lock the tables against schema changes", &lock).await?;
         }
         target.simple("prepare the session", &self.target_settings()).await?;
         while let Some(part) = self.next_part() {
             self.copy(&part, &mut source, &mut target).await?;
+            if self.locked.is_none() {
+                source.simple("let the table go", "COMMIT").await?;
+                source.simple("import the snapshot", &import).await?;
+            }
         }
         Ok(())
     }
@@ -118,6 +122,9 @@ impl Worker {
             &passed,
         )
         .await?;
+        if self.locked.is_none() {
+            look_at_file(source, relation).await?;
+        }
         let seconds = started.elapsed().as_secs_f64();
         let record = part_finished_sql(&self.migration, part, &digests, self.bounds, seconds);
         let was_open = !target.simple("record a part", &record).await?.is_empty();
@@ -137,6 +144,18 @@ impl Worker {
         let _ = self.reports.send(report).await;
         Ok(())
     }
+}
+
+/// Whether the table, locked since its part was read, is still in the file it was in when its parts were cut. The
+/// function tells what is, whatever the snapshot shows.
+async fn look_at_file(source: &mut WireConnection, relation: &Relation) -> Result<()> {
+    let sql = format!("SELECT pg_relation_filenode({}::oid)::text", relation.oid);
+    let rows = source.simple("look at a table's file", &sql).await?;
+    let file = rows.into_iter().flatten().next().flatten();
+    if file.as_deref() == Some(relation.relfilenode.to_string().as_str()) {
+        return Ok(());
+    }
+    Err(Error::Rewritten { table: relation.name.plain() })
 }
 
 /// `COPY … FROM STDIN`; without columns (a table may have none) the list is left out.

@@ -1,5 +1,7 @@
 //! Proof under the fence that the receiver has what the sender has: `verify`, without what takes long.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
@@ -14,7 +16,10 @@ use crate::verify::{self, Verdict, verify};
 /// Differences that are named; more are counted.
 const NAMED: usize = 5;
 
-/// Compares both sides; `Some` says what differs.
+/// How long a difference may wait for apply before it is read again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Compares both sides; `Some` says what differs or could not be proven.
 ///
 /// # Errors
 /// Those of [`verify`].
@@ -29,10 +34,13 @@ pub(super) async fn prove(
         quick: !options.full,
         vectors: options.full,
         recall_bots: 0,
+        // Both sides are drained: whatever takes longer than this is a no, and the application waits for it.
+        apply_wait: PATIENCE,
         ..verify::Options::default()
     };
     let verdict = verify(clusters, policy, &how, reporter, cancel).await?;
-    let found = differences(&verdict, options.direction);
+    let mut found = differences(&verdict, options.direction);
+    found.extend(verdict.not_proven);
     if found.is_empty() {
         return Ok(None);
     }

@@ -20,7 +20,7 @@ use super::identity;
 use super::link::{self, Link};
 use super::regroup::{Member, start_over};
 use super::state::read_slot;
-use crate::copy::resume;
+use crate::copy::{copy_rows, resume};
 use crate::error::{Error, Result, Side};
 use crate::inspect::inspect;
 use crate::inventory::{Inventory, Table};
@@ -29,8 +29,12 @@ use crate::pg::{QualifiedName, Session};
 use crate::phase::Phase;
 use crate::policy::Existing;
 use crate::report::Event;
-use crate::source::{LockedTables, SourceIdentity, SourceSnapshot};
+use crate::schema::shape;
+use crate::source::{SourceIdentity, SourceSnapshot};
 use crate::store::{self, LinkRecord, MigrationRecord, RelationRecord};
+
+/// How often the beginning is tried again when tables change their shape or file in the middle of it.
+const TRIES: u32 = 5;
 
 /// Takes the source's snapshot: from a slot made now where tables are to be copied, a plain one where none is.
 ///
@@ -46,33 +50,86 @@ pub(crate) async fn take_source(
     let sender = Session::open(dsn, Side::Source, "follow").await?;
     let lock_timeout = format!("SET lock_timeout = {}", run.policy.lock_timeout.as_millis());
     sender.batch("set the lock timeout", &lock_timeout).await?;
-    let phase = record.map_or(Phase::Schema, |record| record.phase);
-    if phase == Phase::Schema {
-        // Before the tables are locked: to set a replica identity is a change of their shape.
-        let inventory = inspect(&sender).await?;
-        let identity = SourceIdentity::new(dsn, &inventory);
-        run.refuse_other_source(&identity, record)?;
-        begin_record(run, &identity, estimates).await?;
-        make_identifiable(run, &inventory, &sender).await?;
-    }
-    let locked = LockedTables::take(dsn, run.policy, "BEGIN").await?;
-    run.refuse_other_source(&SourceIdentity::new(dsn, &locked.inventory), record)?;
-    let (ordinal, tables) = match phase {
+    let inventory = inspect(&sender).await?;
+    let identity = SourceIdentity::new(dsn, &inventory);
+    run.refuse_other_source(&identity, record)?;
+    match record.map_or(Phase::Schema, |record| record.phase) {
         Phase::Schema => {
-            refuse_unidentifiable(&lacking(run, &locked.inventory))?;
-            (0, moved(run, &locked.inventory).map(|table| table.name.clone()).collect())
+            begin_record(run, &identity, estimates).await?;
+            make_identifiable(run, &inventory, &sender).await?;
+            first_source(run, &sender).await
         }
-        Phase::Rows => match regroup(run, &locked.inventory, &sender).await? {
-            Some(regrouped) => regrouped,
-            None => return SourceSnapshot::take(dsn, run.policy).await,
+        Phase::Rows => match regroup(run, &inventory, &sender).await? {
+            Some((ordinal, tables)) => slot_source(run, &sender, ordinal, &tables).await,
+            None => SourceSnapshot::unlocked(dsn, run.policy).await,
         },
-        _ => return SourceSnapshot::take(dsn, run.policy).await,
-    };
+        _ => SourceSnapshot::unlocked(dsn, run.policy).await,
+    }
+}
+
+/// The first slot's picture. What it shows must be what was published before it: a table made in between would be
+/// copied and not followed, and one that got another file may look empty in a snapshot from before.
+async fn first_source(run: &Run<'_>, sender: &Session) -> Result<SourceSnapshot> {
+    for _ in 0..TRIES {
+        let before = inspect(sender).await?;
+        refuse_unidentifiable(&lacking(run, &before))?;
+        let tables: Vec<_> = moved(run, &before).map(|table| table.name.clone()).collect();
+        let source = slot_source(run, sender, 0, &tables).await?;
+        let files = |inventory| {
+            let file = |table: &Table| (table.oid, table.relfilenode, shape(table));
+            moved(run, inventory).map(file).collect::<Vec<_>>()
+        };
+        if files(&before) == files(&source.inventory) {
+            return Ok(source);
+        }
+    }
+    Err(Error::Refused {
+        side: Side::Source,
+        what: "tables are being created, altered or truncated on the source all the time".into(),
+        hint: Some("stop schema changes on the source while the migration starts".into()),
+    })
+}
+
+/// Publishes the tables, makes the slot and opens its picture.
+async fn slot_source(
+    run: &Run<'_>,
+    sender: &Session,
+    ordinal: i32,
+    tables: &[QualifiedName],
+) -> Result<SourceSnapshot> {
     let link = Link::forward(&run.id, ordinal);
-    link::create_publication(&sender, &link, &tables).await?;
-    let slot = create_slot(run, &link, &sender).await?;
+    link::create_publication(sender, &link, tables).await?;
+    let slot = create_slot(run, &link, sender).await?;
     store::record_consistent_point(&run.control, &run.id, ordinal, slot.consistent_point).await?;
-    SourceSnapshot::import(dsn, run.policy, &slot.snapshot, &locked).await
+    SourceSnapshot::import(&run.clusters.source, run.policy, &slot.snapshot).await
+}
+
+/// Copies the rows under the slot's snapshot. Tables that were truncated or rewritten meanwhile start over under
+/// another slot, with others that were not complete; each time there are fewer.
+///
+/// # Errors
+/// [`Error::Rewritten`] when that happens again and again; those of the copy.
+pub(crate) async fn copy_rows_unlocked(
+    run: &Run<'_>,
+    source: &mut Option<SourceSnapshot>,
+) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        let records = RelationRecord::all(&run.control, &run.id).await?;
+        let Some(picture) = source.as_ref() else {
+            return Err(Error::Bug { what: "rows are copied without a snapshot".into() });
+        };
+        match copy_rows(run, picture, &records).await {
+            Err(error @ Error::Rewritten { .. }) if tries < TRIES => {
+                tries += 1;
+                run.reporter.event(&Event::Notice { text: format!("{error}; it starts over") });
+                drop(source.take());
+                let record = MigrationRecord::newest(&run.control).await?;
+                *source = Some(take_source(run, record.as_ref(), &[]).await?);
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Every change of the source is applied, those of bots that were to be kept as well.

@@ -96,7 +96,9 @@ SELECT COALESCE(json_agg(json_build_object(
   'replica_identity', r.relreplident,
   'indexes', COALESCE(indexes.list, '[]'::json),
   'constraints', COALESCE(constraints.list, '[]'::json),
-  'triggers', COALESCE((SELECT json_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t WHERE t.tgrelid = r.oid AND NOT t.tgisinternal AND t.tgname <> 'vecferry_fence'), '[]'::json),
+  'triggers', COALESCE((SELECT json_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+    JOIN pg_namespace fn ON fn.oid = f.pronamespace
+    WHERE t.tgrelid = r.oid AND NOT t.tgisinternal AND fn.nspname NOT IN ('vecferry', 'vecferry_fence')), '[]'::json),
   'row_security', r.relrowsecurity,
   'privileges', (SELECT COALESCE(json_agg(p), '[]'::json) FROM (
       SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'TRUNCATE']) p WHERE has_table_privilege(r.oid, p)

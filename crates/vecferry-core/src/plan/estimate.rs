@@ -31,17 +31,37 @@ const TRIPS_PER_OBJECT: f64 = 3.0;
 /// faster than one connection copies.
 const VACUUM_SPEEDUP: f64 = 3.0;
 
-/// Seconds of every phase, in order; `None` where something it depends on was not measured.
-pub(super) fn phases(facts: &Facts) -> Vec<(Phase, Option<f64>)> {
-    Route::Copy
+/// Round trips for a subscription: publications, tables, the transaction around it.
+const TRIPS_PER_SUBSCRIPTION: f64 = 10.0;
+
+/// Seconds of every phase of the route, in order; `None` where something it depends on was not measured, and where
+/// it depends on what will be written.
+pub(super) fn phases(facts: &Facts, route: Route) -> Vec<(Phase, Option<f64>)> {
+    route
         .phases()
         .iter()
         .filter(|phase| **phase != Phase::Done)
-        .map(|phase| (*phase, seconds(facts, *phase)))
+        .map(|phase| (*phase, seconds(facts, route, *phase)))
         .collect()
 }
 
-fn seconds(facts: &Facts, phase: Phase) -> Option<f64> {
+/// Whether the phase ends by something else than work that can be measured beforehand.
+pub(super) fn is_open_ended(phase: Phase) -> bool {
+    matches!(phase, Phase::CatchUp | Phase::Following)
+}
+
+/// Whether the index is built in that phase of the route.
+pub(super) fn built_in(route: Route, phase: Phase, index: &Index) -> bool {
+    // As `IndexPlan::serves_apply` judges.
+    let key = index.method == "btree" && !index.partial;
+    match phase {
+        Phase::Keys => key,
+        Phase::Indexes => route != Route::FollowApplyFirst || !key,
+        _ => false,
+    }
+}
+
+fn seconds(facts: &Facts, route: Route, phase: Phase) -> Option<f64> {
     let trip = facts.probe.round_trip_seconds?;
     let tables = float(facts.selected().count() as u64);
     match phase {
@@ -53,9 +73,10 @@ fn seconds(facts: &Facts, phase: Phase) -> Option<f64> {
             let objects = facts.source.sequences.len() as u64 + facts.source.large_objects;
             Some(float(objects) * TRIPS_PER_OBJECT * trip)
         }
-        Phase::Indexes => facts
+        Phase::Keys | Phase::Indexes => facts
             .with_rows()
             .flat_map(|table| table.indexes.iter().map(move |index| (table, index)))
+            .filter(|(_, index)| built_in(route, phase, index))
             .map(|(table, index)| build(facts, table, index))
             .sum(),
         Phase::Constraints => constraints(facts, tables * TRIPS_PER_TABLE * trip),
@@ -68,8 +89,8 @@ fn seconds(facts: &Facts, phase: Phase) -> Option<f64> {
                 facts.probe.read?.bytes_per_second() / facts.probe.bytes_ratio.unwrap_or(1.0);
             Some(float(bytes) / (rate * VACUUM_SPEEDUP))
         }
-        // Not on the route of a copy.
-        _ => None,
+        Phase::Subscribe => Some(TRIPS_PER_SUBSCRIPTION * trip),
+        Phase::CatchUp | Phase::Following | Phase::Done => None,
     }
 }
 

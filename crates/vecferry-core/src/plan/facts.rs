@@ -44,6 +44,8 @@ pub struct Probe {
     pub bytes_ratio: Option<f64>,
     /// Index builds on the target.
     pub builds: Vec<Build>,
+    /// What is written to the source; not measured for a copy.
+    pub wal: Option<Wal>,
     /// What was not measured, and why.
     pub left_out: Vec<String>,
 }
@@ -62,6 +64,34 @@ impl Rate {
     #[allow(clippy::cast_precision_loss, reason = "a rate needs no more than a few digits")]
     pub fn bytes_per_second(self) -> f64 {
         self.bytes as f64 / self.seconds.max(1e-6)
+    }
+}
+
+/// What was written to the source's whole server while nothing of ours wrote there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wal {
+    /// Bytes of write-ahead log.
+    pub bytes: u64,
+    /// Transactions that wrote.
+    pub transactions: u64,
+    /// How long was looked.
+    pub seconds: f64,
+    /// The average since the server's statistics were reset, where that is days ago: what is written at other hours.
+    pub average_bytes_per_second: Option<f64>,
+    /// `max_slot_wal_keep_size` in bytes; `None` for no limit.
+    pub kept_bytes: Option<u64>,
+}
+
+impl Wal {
+    /// Bytes per second now, or on the average if that is more.
+    pub fn bytes_per_second(self) -> f64 {
+        let now = Rate { bytes: self.bytes, seconds: self.seconds }.bytes_per_second();
+        now.max(self.average_bytes_per_second.unwrap_or(0.0))
+    }
+
+    /// Transactions per second.
+    pub fn transactions_per_second(self) -> f64 {
+        Rate { bytes: self.transactions, seconds: self.seconds }.bytes_per_second()
     }
 }
 

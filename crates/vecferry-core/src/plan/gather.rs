@@ -9,8 +9,9 @@ use crate::error::{Error, Result, Side};
 use crate::inspect::inspect;
 use crate::inventory::Inventory;
 use crate::pg::{Dsn, Session};
-use crate::policy::{Clusters, Policy};
+use crate::policy::{Clusters, Method, Policy};
 use crate::probe;
+use crate::probe::wal::Meter;
 
 /// Reads both clusters and measures this source and this target for a few seconds. A target that cannot be read is
 /// a fact; the plan then has no times.
@@ -30,7 +31,11 @@ pub async fn gather(
 }
 
 async fn read(clusters: &Clusters, policy: &Policy, cancel: &CancellationToken) -> Result<Facts> {
-    let (source, target) = tokio::join!(
+    // A copy is not concerned with what is written meanwhile.
+    let concerned = policy.method != Some(Method::Copy);
+    let meter = async { if concerned { Some(Meter::start(&clusters.source).await) } else { None } };
+    let (meter, source, target) = tokio::join!(
+        meter,
         read_side(&clusters.source, Side::Source),
         read_side(&clusters.target, Side::Target)
     );
@@ -41,6 +46,10 @@ async fn read(clusters: &Clusters, policy: &Policy, cancel: &CancellationToken) 
         probe: Probe { catalog_seconds: seen_in, ..Probe::default() },
         policy: policy.clone(),
     };
+    // Before the probe, whose reading may make the source write hints.
+    if let Some(meter) = meter {
+        measure_wal(meter, &mut facts).await;
+    }
     match target {
         Ok((target, _, trip)) => {
             facts.target = Ok(target);
@@ -56,6 +65,21 @@ async fn read(clusters: &Clusters, policy: &Policy, cancel: &CancellationToken) 
         }
     }
     Ok(facts)
+}
+
+async fn measure_wal(meter: Result<Meter>, facts: &mut Facts) {
+    // There is no log to be written on a standby, and no surprise in that.
+    if facts.source.server.in_recovery {
+        return;
+    }
+    let measured = match meter {
+        Ok(meter) => meter.stop().await,
+        Err(error) => Err(error),
+    };
+    match measured {
+        Ok(wal) => facts.probe.wal = Some(wal),
+        Err(error) => probe::left_out(facts, "what is written to the source", &error),
+    }
 }
 
 /// The database, the seconds its description took, and those of one round trip.

@@ -1,20 +1,30 @@
 //! The methods beside each other. Pure.
 //!
-//! Only `copy` is in this version; the others are shown with what they would need here, as far as the facts tell.
+//! `copy` and `follow` are in this version; the others are shown with what they would need here, as far as the facts
+//! tell.
 
 use super::facts::Facts;
 use super::{Method, MethodPlan, Price};
-use crate::phase::Phase;
+use crate::follow::identity::obstacle;
+use crate::inventory::Table;
+use crate::policy::Existing;
+use crate::preflight::human_bytes;
 
 const NOT_HERE: &str = "not in this version";
 
+/// `copy_seconds` and `follow_seconds`: until all is there, and until the target has caught up.
 pub(super) fn all(
     facts: &Facts,
-    estimates: Option<&[(Phase, f64)]>,
+    copy_seconds: Option<f64>,
+    follow_seconds: Option<f64>,
     verify_seconds: Option<f64>,
 ) -> Vec<MethodPlan> {
-    let seconds = estimates.map(|phases| phases.iter().map(|(_, seconds)| seconds).sum());
-    vec![copy(facts, seconds, verify_seconds), follow(facts), reembed(), delta()]
+    vec![
+        copy(facts, copy_seconds, verify_seconds),
+        follow(facts, follow_seconds),
+        reembed(),
+        delta(),
+    ]
 }
 
 fn copy(facts: &Facts, seconds: Option<f64>, verify_seconds: Option<f64>) -> MethodPlan {
@@ -49,39 +59,106 @@ fn copy_refused(facts: &Facts) -> Option<String> {
     None
 }
 
-fn follow(facts: &Facts) -> MethodPlan {
-    let mut needs = vec![];
-    if facts.source.server.wal_level != "logical" {
-        needs.push(format!(
-            "wal_level = logical on the source (now {})",
-            facts.source.server.wal_level
-        ));
+fn follow(facts: &Facts, seconds: Option<f64>) -> MethodPlan {
+    let why_not = copy_refused(facts).or_else(|| {
+        let needs = follow_needs(facts);
+        (!needs.is_empty()).then(|| format!("it needs {}", needs.join(", ")))
+    });
+    MethodPlan {
+        method: Method::Follow,
+        possible: why_not.is_none(),
+        why_not,
+        seconds,
+        // Made of what happens at that moment; a number would be made up.
+        downtime_seconds: None,
+        downtime: "seconds as a rule, at cutover: locks on every table, the last changes to arrive and be applied, a quick comparison of both sides, sequences and large objects, and the switch of the application; not measured beforehand. Before that nobody waits".into(),
+        price: Price {
+            dollars: Some(0.0),
+            note: "nothing is embedded again; both clusters run until cutover, and the source keeps its write-ahead log until it is applied".into(),
+        },
+        could_lose: "nothing that was committed before the cutover; changes of definitions are not followed, sequences jump ahead by a margin".into(),
     }
-    if facts.source.server.in_recovery {
+}
+
+/// What this source and these choices lack, as far as the facts tell. `check --method follow` knows more: rights, free
+/// slots, whether the servers reach each other.
+fn follow_needs(facts: &Facts) -> Vec<String> {
+    let server = &facts.source.server;
+    let mut needs = vec![];
+    if server.wal_level != "logical" {
+        needs.push(format!("wal_level = logical on the source (now {})", server.wal_level));
+    }
+    if server.in_recovery {
         needs.push("the writer as source".into());
     }
-    let keyless = facts
-        .with_rows()
-        .filter(|table| table.key.is_empty() && table.replica_identity != 'f')
-        .count();
-    if keyless > 0 {
-        needs.push(format!("a primary key or replica identity on {keyless} tables"));
+    let count = |wanted: &dyn Fn(&Table) -> bool| facts.with_rows().filter(|t| wanted(t)).count();
+    let keyless = count(&|table| obstacle(table).is_some());
+    if keyless > 0 && !facts.policy.follow.set_replica_identity {
+        needs.push(format!(
+            "a primary key or replica identity on {keyless} tables (or --set-replica-identity)"
+        ));
     }
-    let needs = if needs.is_empty() {
-        "this source has what it needs".into()
-    } else {
-        format!("it would need {}", needs.join(", "))
-    };
-    unavailable(
-        Method::Follow,
-        format!("{NOT_HERE}; {needs}"),
-        "from the moment writes are refused until the last change has arrived and the application is switched",
-        Price {
-            dollars: Some(0.0),
-            note: "nothing is embedded again; both clusters run until cutover".into(),
-        },
-        "nothing that was committed before the cutover; sequences jump ahead by a margin",
-    )
+    let unlogged = count(&|table| table.unlogged);
+    if unlogged > 0 {
+        needs.push(format!("{unlogged} unlogged tables to be logged or left out"));
+    }
+    if facts.policy.existing == Existing::Keep {
+        needs.push("another choice than --existing keep".into());
+    }
+    needs
+}
+
+/// Downtime that a pause of writes is simpler than: a minute can be announced.
+const SHORT_PAUSE: f64 = 60.0;
+/// A second. Less than this is the server's own housekeeping.
+const WRITING_TRANSACTIONS: f64 = 1.0;
+const WRITTEN_BYTES: f64 = 1024.0;
+
+/// The method to take, and why. A copy is the simplest of all, so it is recommended unless the source is seen being
+/// written to and the copy would refuse writes for more than a minute.
+pub(super) fn recommend(facts: &Facts, methods: &[MethodPlan]) -> Option<(Method, String)> {
+    let possible = |wanted: Method| methods.iter().find(|one| one.method == wanted && one.possible);
+    let written = facts.probe.wal.filter(|wal| {
+        wal.transactions_per_second() >= WRITING_TRANSACTIONS
+            && wal.bytes_per_second() >= WRITTEN_BYTES
+    });
+    let writes = written.map(|wal| {
+        format!(
+            "the source is being written to ({:.0} transactions and {} of write-ahead log a second)",
+            wal.transactions_per_second(),
+            human_bytes(super::size::scaled(1, wal.bytes_per_second()))
+        )
+    });
+    let (copy, follow) = (possible(Method::Copy), possible(Method::Follow));
+    let short = |copy: &MethodPlan| copy.downtime_seconds.is_some_and(|time| time <= SHORT_PAUSE);
+    match (copy, follow, writes) {
+        (Some(copy), Some(_), Some(writes)) if !short(copy) => Some((
+            Method::Follow,
+            format!("{writes}, and a copy refuses writes for longer than a minute"),
+        )),
+        (Some(_), Some(_), Some(writes)) => Some((
+            Method::Copy,
+            format!(
+                "{writes}, but a copy takes less than a minute; follow where even that is too long"
+            ),
+        )),
+        (Some(_), Some(_), None) => Some((
+            Method::Copy,
+            "nothing was seen to write to the source, or it can pause; follow where it cannot"
+                .into(),
+        )),
+        (Some(_), None, Some(writes)) => Some((
+            Method::Copy,
+            format!("{writes}: they have to pause until the application is switched"),
+        )),
+        (Some(_), None, None) => {
+            Some((Method::Copy, "the only method that is possible here".into()))
+        }
+        (None, Some(_), _) => {
+            Some((Method::Follow, "the only method that is possible here".into()))
+        }
+        (None, None, _) => None,
+    }
 }
 
 fn reembed() -> MethodPlan {

@@ -2,6 +2,7 @@
 //!
 //! Pure and synchronous: [`plan`] decides from [`Facts`], which `gather` reads and `probe` measures.
 
+mod apply_start;
 mod estimate;
 mod facts;
 mod gather;
@@ -13,15 +14,17 @@ mod tests;
 
 use serde::Serialize;
 
+pub use apply_start::Choice;
 pub(crate) use estimate::{DEFAULT_EF_CONSTRUCTION, DEFAULT_LISTS, DEFAULT_M};
-pub use facts::{Build, Facts, Probe, Rate};
+pub use facts::{Build, Facts, Probe, Rate, Wal};
 pub use gather::gather;
 pub use summary::{ClusterSummary, VectorColumn, VectorIndex};
 
 pub use crate::policy::Method;
 
 use crate::inventory::TableKind;
-use crate::phase::Phase;
+use crate::phase::{Phase, Route};
+use crate::policy::ApplyStart;
 use crate::preflight::human_bytes;
 use size::estimated_rows;
 
@@ -38,9 +41,15 @@ pub struct Plan {
     pub methods: Vec<MethodPlan>,
     /// The one to take; `None` when none is possible.
     pub recommended: Option<Method>,
-    /// What the recommended method does, in order.
+    /// Why that one.
+    pub reason: Option<String>,
+    /// What the method asked for does ([`crate::policy::Policy::method`]), else the recommended one, in order. Empty
+    /// when it is not possible.
     pub steps: Vec<Step>,
-    /// Seconds expected for each phase, to be set beside the outcome; empty unless every phase could be told.
+    /// When apply would start in a follow; `None` when that is not possible here.
+    pub apply_start: Option<Choice>,
+    /// Seconds expected for each phase of `steps`, to be set beside the outcome; empty unless every phase could be told,
+    /// apart from those that end by what others write: catch-up and following.
     pub estimates: Vec<(Phase, f64)>,
     /// Seconds a verification will take; `None` when not measured.
     pub verify_seconds: Option<f64>,
@@ -91,36 +100,76 @@ pub struct Step {
 
 /// Makes the plan.
 pub fn plan(facts: &Facts) -> Plan {
-    let phases = estimate::phases(facts);
-    let estimates: Option<Vec<(Phase, f64)>> =
-        phases.iter().map(|(phase, seconds)| Some((*phase, (*seconds)?))).collect();
+    let choice = choose_apply_start(facts);
+    let follow_route = match choice.start {
+        ApplyStart::First => Route::FollowApplyFirst,
+        ApplyStart::Last | ApplyStart::Auto => Route::FollowApplyLast,
+    };
+    let (copy, follow) =
+        (estimate::phases(facts, Route::Copy), estimate::phases(facts, follow_route));
     let verify_seconds = estimate::verify_seconds(facts);
-    let methods = methods::all(facts, estimates.as_deref(), verify_seconds);
-    let recommended = methods.iter().find(|method| method.possible).map(|possible| possible.method);
+    let methods = methods::all(facts, total(&copy), total(&follow), verify_seconds);
+    let possible = |wanted| methods.iter().any(|one| one.method == wanted && one.possible);
+    let (recommended, reason) = methods::recommend(facts, &methods).unzip();
+    let shown =
+        facts.policy.method.map_or(recommended, |wanted| possible(wanted).then_some(wanted));
+    let (route, phases) = match shown {
+        Some(Method::Follow) => (follow_route, follow),
+        _ => (Route::Copy, copy),
+    };
     Plan {
         version: 1,
         source: summary::summarize(&facts.source, &|table| facts.policy.selects(table)),
         target: facts.target.as_ref().ok().map(|target| summary::summarize(target, &|_| true)),
-        steps: if recommended.is_some() { steps(facts, &phases) } else { vec![] },
+        steps: if shown.is_some() { steps(facts, route, &phases) } else { vec![] },
+        estimates: shown.and_then(|_| estimates(&phases)).unwrap_or_default(),
+        apply_start: possible(Method::Follow).then_some(choice),
         methods,
         recommended,
-        estimates: estimates.unwrap_or_default(),
+        reason,
         verify_seconds,
         warnings: warnings(facts),
     }
 }
 
-fn steps(facts: &Facts, phases: &[(Phase, Option<f64>)]) -> Vec<Step> {
+/// Seconds of each phase; `None` unless all of them could be told that can be.
+fn estimates(phases: &[(Phase, Option<f64>)]) -> Option<Vec<(Phase, f64)>> {
+    let measurable = phases.iter().filter(|(phase, _)| !estimate::is_open_ended(*phase));
+    measurable.map(|(phase, seconds)| Some((*phase, (*seconds)?))).collect()
+}
+
+fn total(phases: &[(Phase, Option<f64>)]) -> Option<f64> {
+    Some(estimates(phases)?.iter().map(|(_, seconds)| seconds).sum())
+}
+
+/// When apply starts, from what was measured.
+fn choose_apply_start(facts: &Facts) -> Choice {
+    let of = |route: Route, wanted: &[Phase]| -> Option<f64> {
+        let phases = estimate::phases(facts, route).into_iter();
+        phases.filter(|(phase, _)| wanted.contains(phase)).map(|(_, seconds)| seconds).sum()
+    };
+    use Phase::{Analyze, Constraints, Indexes, Keys, Rows, Schema, Sequences};
+    let measured = apply_start::Measured {
+        rate: facts.probe.wal.map(Wal::bytes_per_second),
+        copy: of(Route::Copy, &[Schema, Rows, Sequences]),
+        keys: of(Route::FollowApplyFirst, &[Keys]),
+        rest: of(Route::FollowApplyLast, &[Indexes, Constraints, Analyze]),
+        limit: facts.probe.wal.and_then(|wal| wal.kept_bytes),
+    };
+    apply_start::choose(facts.policy.follow.apply_start, &measured)
+}
+
+fn steps(facts: &Facts, route: Route, phases: &[(Phase, Option<f64>)]) -> Vec<Step> {
     let step = |(phase, seconds): &(Phase, Option<f64>)| Step {
         phase: *phase,
-        what: describe(facts, *phase),
+        what: describe(facts, route, *phase),
         seconds: *seconds,
     };
     phases.iter().map(step).collect()
 }
 
 /// What a phase does here, with its numbers.
-fn describe(facts: &Facts, phase: Phase) -> String {
+fn describe(facts: &Facts, route: Route, phase: Phase) -> String {
     let prepared = |wanted: bool| {
         facts
             .selected()
@@ -133,8 +182,10 @@ fn describe(facts: &Facts, phase: Phase) -> String {
     };
     let indexes = |vector: bool| {
         let of = facts.with_rows().flat_map(|table| &table.indexes);
-        of.filter(|index| index.is_vector() == vector).count()
+        of.filter(|index| index.is_vector() == vector && estimate::built_in(route, phase, index))
+            .count()
     };
+    let follows = route.method() == Method::Follow;
     match phase {
         Phase::Schema => {
             let (there, missing) = (prepared(true), prepared(false));
@@ -143,8 +194,9 @@ fn describe(facts: &Facts, phase: Phase) -> String {
             } else {
                 String::new()
             };
+            let slot = if follows { "publication and replication slot on the source, whose snapshot is copied; " } else { "" };
             format!(
-                "create extensions, schemas, types, functions and {missing} tables on the target{drop}"
+                "{slot}create extensions, schemas, types, functions and {missing} tables on the target{drop}"
             )
         }
         Phase::Rows => format!(
@@ -161,15 +213,21 @@ fn describe(facts: &Facts, phase: Phase) -> String {
             facts.source.large_objects
         ),
         Phase::Indexes => {
-            format!("build {} vector indexes and {} others", indexes(true), indexes(false))
+            let beside = if route == Route::FollowApplyFirst { ", one at a time beside apply" } else { "" };
+            format!("build {} vector indexes and {} others{beside}", indexes(true), indexes(false))
         }
+        Phase::Keys => {
+            format!("build {} b-tree indexes, by which changes find their rows", indexes(false))
+        }
+        Phase::Subscribe => "subscribe the target to the slot: its server connects to the source, and changes begin to arrive".into(),
+        Phase::CatchUp => "apply what was written since the slot was made; as long as that takes".into(),
+        Phase::Following => "apply changes as they come, until `vecferry cutover` ends it; with --detach nobody need wait".into(),
         Phase::Constraints => format!(
             "add {} foreign keys and other constraints, triggers, rules and policies",
             facts.selected().map(|table| table.constraints.len()).sum::<usize>()
         ),
         Phase::Analyze => "VACUUM (ANALYZE) every table, so that the planner knows them".into(),
-        // Not on the route of a copy.
-        _ => "nothing left".into(),
+        Phase::Done => "nothing left".into(),
     }
 }
 

@@ -26,6 +26,7 @@ fn measured() -> Probe {
             build("hnsw", 16, 64, 1024, 0.2),
             build("ivfflat", 50, 0, 1024, 0.1),
         ],
+        wal: None,
         left_out: vec![],
     }
 }
@@ -174,20 +175,127 @@ fn a_prepared_target_is_compared_and_its_indexes_dropped() {
 
 #[test]
 fn methods_of_other_versions_say_what_they_would_need_here() {
-    let mut facts = facts(source(10));
-    facts.source.server.wal_level = "replica".into();
-    facts.source.tables[0].key.clear();
-    let plan = plan(&facts);
+    let plan = plan(&facts(source(10)));
     let names: Vec<Method> = plan.methods.iter().map(|method| method.method).collect();
     assert_eq!(names, [Method::Copy, Method::Follow, Method::Reembed, Method::Delta]);
-    for method in &plan.methods[1..] {
+    for method in &plan.methods[2..] {
         assert!(!method.possible && method.seconds.is_none());
         assert!(method.why_not.as_ref().unwrap().starts_with("not in this version"));
         assert!(!method.could_lose.is_empty() && !method.downtime.is_empty());
     }
-    let follow = plan.methods[1].why_not.as_ref().unwrap();
-    assert!(follow.contains("now replica") && follow.contains("on 1 tables"), "{follow}");
     assert_eq!(plan.methods[2].price.dollars, None);
+}
+
+/// A source that is written to: `rate` bytes and 50 transactions a second.
+fn busy(rows: u64, rate: u64) -> Facts {
+    let mut facts = facts(source(rows));
+    facts.probe.wal = Some(Wal {
+        bytes: 2 * rate,
+        transactions: 100,
+        seconds: 2.0,
+        average_bytes_per_second: None,
+        kept_bytes: None,
+    });
+    facts
+}
+
+#[test]
+fn follow_is_possible_where_the_source_has_what_it_needs_and_says_what_it_lacks() {
+    let lacks = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = facts(source(10));
+        change(&mut facts);
+        let plan = plan(&facts);
+        assert_eq!(plan.apply_start.is_some(), plan.methods[1].possible);
+        plan.methods[1].why_not.clone().unwrap_or_default()
+    };
+    let keyless = |facts: &mut Facts| {
+        let table = &mut facts.source.tables[0];
+        (table.key, table.has_primary_key) = (vec![], false);
+    };
+    assert_eq!(lacks(&|_| {}), "");
+    let all = lacks(&|facts| {
+        keyless(facts);
+        facts.source.server.wal_level = "replica".into();
+        facts.source.tables[0].unlogged = true;
+        facts.policy.existing = crate::policy::Existing::Keep;
+    });
+    for words in ["it needs wal_level", "(now replica)", "on 1 tables", "1 unlogged", "keep"] {
+        assert!(all.contains(words), "{all}");
+    }
+    let set = |facts: &mut Facts| {
+        keyless(facts);
+        facts.policy.follow.set_replica_identity = true;
+    };
+    assert_eq!(lacks(&set), "");
+    assert!(lacks(&|facts| facts.target = Err("no route".into())).contains("cannot be read"));
+}
+
+#[test]
+fn follow_is_recommended_where_writes_go_on_and_a_copy_would_stop_them_for_long() {
+    let recommended = |facts: &Facts| {
+        let plan = plan(facts);
+        (plan.recommended.unwrap(), plan.reason.unwrap())
+    };
+    let (method, why) = recommended(&busy(1_000_000, 1 << 20));
+    assert_eq!(method, Method::Follow);
+    assert!(why.contains("50 transactions and 1.0 MiB of write-ahead log a second"), "{why}");
+    let (method, why) = recommended(&busy(1000, 1 << 20));
+    assert_eq!(method, Method::Copy, "a pause of seconds is simpler");
+    assert!(why.contains("less than a minute"), "{why}");
+    assert_eq!(recommended(&facts(source(1_000_000))).0, Method::Copy, "nothing known of writes");
+    assert_eq!(recommended(&busy(1_000_000, 10)).0, Method::Copy, "housekeeping");
+    let mut unfit = busy(1_000_000, 1 << 20);
+    unfit.source.server.wal_level = "replica".into();
+    let (method, why) = recommended(&unfit);
+    assert_eq!(method, Method::Copy);
+    assert!(why.contains("have to pause"), "{why}");
+}
+
+#[test]
+fn the_steps_of_a_follow_are_those_of_its_route() {
+    let mut facts = busy(1_000_000, 1 << 20);
+    facts.policy.method = Some(Method::Follow);
+    let route = |facts: &Facts| {
+        let plan = plan(facts);
+        let phases: Vec<Phase> = plan.steps.iter().map(|step| step.phase).collect();
+        let start = plan.apply_start.as_ref().unwrap().start;
+        // Each phase is estimated but those that end by what others write.
+        assert_eq!(plan.estimates.len(), phases.len() - 2, "{plan:#?}");
+        (start, phases, plan)
+    };
+    let (start, phases, last) = route(&facts);
+    assert_eq!(start, ApplyStart::Last, "{:?}", last.apply_start);
+    assert_eq!([&phases[..], &[Phase::Done]].concat(), Route::FollowApplyLast.phases());
+    assert!(last.steps[0].what.starts_with("publication and replication slot on the source"));
+    assert!(last.methods[1].seconds.unwrap() > 100.0 && last.methods[1].downtime_seconds.is_none());
+
+    facts.probe.wal.as_mut().unwrap().bytes = 1 << 30;
+    let (start, phases, first) = route(&facts);
+    assert_eq!(start, ApplyStart::First, "{:?}", first.apply_start);
+    assert_eq!([&phases[..], &[Phase::Done]].concat(), Route::FollowApplyFirst.phases());
+    let what = |wanted: Phase| &first.steps.iter().find(|step| step.phase == wanted).unwrap().what;
+    assert!(what(Phase::Keys).starts_with("build 1 b-tree"), "{}", what(Phase::Keys));
+    assert!(what(Phase::Indexes).starts_with("build 1 vector indexes and 0 others, one at a time"));
+    let sum = of(&first, Phase::Keys) + of(&first, Phase::Indexes);
+    assert!((sum - of(&last, Phase::Indexes)).abs() < 1e-6);
+
+    facts.policy.follow.apply_start = ApplyStart::Last;
+    assert_eq!(route(&facts).0, ApplyStart::Last);
+    facts.source.server.wal_level = "replica".into();
+    let refused = plan(&facts);
+    assert!(refused.steps.is_empty() && refused.estimates.is_empty(), "asked for, not possible");
+}
+
+#[test]
+fn the_average_of_days_counts_where_it_is_more_than_what_is_written_now() {
+    let mut facts = busy(1000, 1000);
+    let wal = facts.probe.wal.as_mut().unwrap();
+    wal.average_bytes_per_second = Some(1e6);
+    assert!((wal.bytes_per_second() - 1e6).abs() < 1e-3);
+    let kept = |facts: &Facts| plan(facts).apply_start.unwrap().kept_bytes.unwrap();
+    let many = kept(&facts);
+    facts.probe.wal.as_mut().unwrap().average_bytes_per_second = None;
+    assert!(many > 500 * kept(&facts));
 }
 
 #[test]

@@ -176,15 +176,15 @@ fn closed_schemas<'a>(known: &'a Known, tables: &[&Table]) -> Vec<&'a str> {
         .collect()
 }
 
-fn may(table: &Table, privilege: &str) -> bool {
+pub(super) fn may(table: &Table, privilege: &str) -> bool {
     table.privileges.iter().any(|held| held == privilege)
 }
 
-fn plain(names: &[&QualifiedName]) -> Vec<String> {
+pub(super) fn plain(names: &[&QualifiedName]) -> Vec<String> {
     names.iter().map(|name| name.plain()).collect()
 }
 
-fn sql(names: &[&QualifiedName]) -> Vec<String> {
+pub(super) fn sql(names: &[&QualifiedName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 

@@ -6,6 +6,8 @@ use crate::error::Side;
 
 /// Connections besides those that copy: the record, the exported snapshot, progress.
 const BESIDE_JOBS: u32 = 3;
+/// And these where the source is followed: locks, publication and the look at who is waited for, or apply.
+const BESIDE_FOLLOW: u32 = 3;
 
 pub(super) fn reachable(facts: &Facts) -> Vec<Finding> {
     let failed = |side: &SideFacts| {
@@ -93,6 +95,13 @@ pub(super) fn source_writer(facts: &Facts) -> Vec<Finding> {
             "give the cluster (writer) endpoint, or that of a cluster restored from a snapshot, with --source",
         )];
     }
+    if server.in_recovery && facts.follows() {
+        return vec![blocker(
+            side,
+            "the source is a standby, where no publication can be made".into(),
+            "give the primary with --source",
+        )];
+    }
     if server.in_recovery {
         return vec![warning(
             side,
@@ -159,15 +168,16 @@ fn exposed(side: &SideFacts, known: &Known) -> Option<Finding> {
 
 pub(super) fn free_connections(facts: &Facts) -> Vec<Finding> {
     let jobs = u32::try_from(facts.policy.jobs).unwrap_or(u32::MAX);
-    let wanted = jobs.saturating_add(BESIDE_JOBS);
+    let beside = BESIDE_JOBS + if facts.follows() { BESIDE_FOLLOW } else { 0 };
     facts
         .sides()
         .into_iter()
-        .flat_map(|side| side.known().and_then(|known| crowded(side, known, wanted)))
+        .flat_map(|side| side.known().and_then(|known| crowded(side, known, (jobs, beside))))
         .collect()
 }
 
-fn crowded(side: &SideFacts, known: &Known, wanted: u32) -> Option<Finding> {
+fn crowded(side: &SideFacts, known: &Known, (jobs, beside): (u32, u32)) -> Option<Finding> {
+    let wanted = jobs.saturating_add(beside);
     let (server, now) = (&known.inventory.server, &known.extra.connections);
     let reserved = if server.superuser { 0 } else { server.reserved_connections + now.reserved };
     let limits = [
@@ -185,7 +195,7 @@ fn crowded(side: &SideFacts, known: &Known, wanted: u32) -> Option<Finding> {
     let what = format!(
         "{free} connections are free ({used} of {limit} in use, by {name}), and the run wants {wanted}"
     );
-    Some(match free.checked_sub(BESIDE_JOBS).filter(|jobs| *jobs > 0) {
+    Some(match free.checked_sub(beside).filter(|jobs| *jobs > 0) {
         Some(jobs) => blocker(Some(side.side), what, format!("use --jobs {jobs}, or raise {name}")),
         None => blocker(
             Some(side.side),

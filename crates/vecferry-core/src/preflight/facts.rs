@@ -7,7 +7,7 @@ use crate::error::Side;
 use crate::inventory::{Inventory, Table};
 use crate::pg::programs::Programs;
 use crate::pg::{Dsn, QualifiedName, SslMode};
-use crate::policy::Policy;
+use crate::policy::{Method, Policy};
 
 /// Everything that was found out.
 #[derive(Debug, Clone)]
@@ -24,11 +24,20 @@ pub struct Facts {
     pub vectors: Vec<VectorSample>,
     /// Tables of the target, of those to be moved, that hold rows.
     pub filled: Vec<QualifiedName>,
+    /// How the target's server reaches the source; tried for `follow` only.
+    pub source_from_target: Option<Way>,
+    /// How the source's server reaches the target, for the way back.
+    pub target_from_source: Option<Way>,
     /// What was not looked at, and why.
     pub left_out: Vec<NotRun>,
 }
 
 impl Facts {
+    /// Whether the migration is to follow the source.
+    pub fn follows(&self) -> bool {
+        self.policy.method == Some(Method::Follow)
+    }
+
     /// One side.
     pub fn side(&self, side: Side) -> &SideFacts {
         match side {
@@ -95,10 +104,15 @@ impl SideFacts {
 
     /// Whether the connection stays on this machine.
     pub fn is_local(&self) -> bool {
-        self.host.starts_with('/')
-            || self.host == "localhost"
-            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_local(&self.host)
     }
+}
+
+/// Whether an address means the machine that uses it.
+pub(super) fn is_local(host: &str) -> bool {
+    host.starts_with('/')
+        || host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What was read of one cluster.
@@ -110,6 +124,8 @@ pub struct Known {
     pub extra: Extra,
     /// Who answered on a second connection, made while the first one was open.
     pub second: Option<Identity>,
+    /// What replication needs to know; read for `follow` only.
+    pub replication: Option<Replication>,
 }
 
 /// Who answered: tells two servers behind one address apart.
@@ -220,4 +236,124 @@ pub struct VectorSample {
     pub zeros: u64,
     /// With a vector that holds NaN or whose length is not finite.
     pub not_finite: u64,
+}
+
+/// What `replication.sql` asks: room, rights and settings of logical replication, as sender and as receiver. Lists name
+/// who uses what there is.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Replication {
+    /// `max_replication_slots`.
+    pub max_slots: u32,
+    /// Names of the slots there are.
+    pub slots: Vec<String>,
+    /// `max_wal_senders`.
+    pub max_senders: u32,
+    /// Who is being sent to.
+    pub senders: Vec<String>,
+    /// `max_logical_replication_workers`.
+    pub max_apply_workers: u32,
+    /// Subscriptions that are at work, once for each of their processes.
+    pub apply_workers: Vec<String>,
+    /// `max_worker_processes`.
+    pub max_workers: u32,
+    /// Kinds of background workers that run, as far as our role may see them.
+    pub workers: Vec<String>,
+    /// `max_active_replication_origins`, before 18 `max_replication_slots`.
+    pub max_origins: u32,
+    /// Names of the origins there are.
+    pub origins: Vec<String>,
+    /// Whether our role may open replication connections.
+    pub may_replicate: bool,
+    /// Whether our role may create subscriptions, besides `CREATE` on the database.
+    pub may_subscribe: bool,
+    /// Whether this is one of Amazon's managed servers.
+    pub rds: bool,
+    /// `max_slot_wal_keep_size` in bytes; `None` for no limit.
+    pub kept_wal: Option<u64>,
+    /// `logical_decoding_work_mem` in bytes.
+    pub decoding_memory: u64,
+    /// Whether `wal_sender_timeout` is set.
+    pub senders_time_out: bool,
+    /// `idle_replication_slot_timeout` (since 18), where set.
+    pub idle_slot_timeout: Option<String>,
+    /// Transactions that have written and not ended, on the whole server, the oldest first.
+    pub open_transactions: Vec<OpenTransaction>,
+    /// Prepared transactions, the oldest first.
+    pub prepared: Vec<Prepared>,
+    /// The tables' owners.
+    pub owners: Vec<TableOwner>,
+    /// Triggers that fire while changes are applied.
+    pub firing: Vec<FiringTrigger>,
+}
+
+/// A transaction that has written and not ended.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct OpenTransaction {
+    /// Its process.
+    pub pid: i32,
+    /// Application, or else role.
+    pub name: String,
+    /// Age; `None` where our role may not see it.
+    pub seconds: Option<f64>,
+}
+
+/// A prepared transaction.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Prepared {
+    /// Its global identifier.
+    pub name: String,
+    /// Age.
+    pub seconds: f64,
+}
+
+/// Who owns a table, and what that means for our role.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TableOwner {
+    /// Table.
+    pub table: QualifiedName,
+    /// Role.
+    pub owner: String,
+    /// Whether our role may `SET ROLE` to it.
+    pub may_become: bool,
+    /// Whether our role may lock the table against writers and create a trigger on it, as a cutover does.
+    pub may_fence: bool,
+}
+
+/// A trigger that is enabled `ALWAYS` or for `REPLICA`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FiringTrigger {
+    /// Table.
+    pub table: QualifiedName,
+    /// Trigger.
+    pub trigger: String,
+}
+
+/// How one cluster's server reached the other one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Host and port that were tried.
+    pub address: String,
+    /// Whether that address means the server itself.
+    pub local: bool,
+    /// What came of it.
+    pub answer: Answer,
+}
+
+/// What a server met when it connected to another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was let in as a replication connection to the database.
+    Reached,
+    /// It was not.
+    Refused {
+        /// SQLSTATE.
+        sqlstate: String,
+        /// The server's words, in one line.
+        message: String,
+    },
+    /// Nothing answered in time.
+    Silence {
+        /// How long was waited.
+        seconds: u64,
+    },
 }

@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::facts::{Extra, Facts, Known, SideFacts, Unreadable, VectorSample};
 use super::versions::OLDEST;
-use super::{NotRun, SHOWN};
+use super::{NotRun, SHOWN, replication};
 use crate::error::{Error, Result, Side};
 use crate::inspect::inspect;
 use crate::inventory::{Column, Inventory, Table};
 use crate::pg::programs::Programs;
 use crate::pg::{Dsn, QualifiedName, Session, quote_ident};
-use crate::policy::{Clusters, Policy};
+use crate::policy::{Clusters, Method, Policy};
 
 /// Bytes of one table whose vectors are looked into: about 13 000 chunks of 1024 dimensions, a fraction of a second.
 const SAMPLE_BYTES: u64 = 64 << 20;
@@ -40,8 +40,8 @@ pub(super) async fn gather(
 
 async fn read_all(clusters: &Clusters, policy: &Policy) -> Facts {
     let (source, target, programs) = tokio::join!(
-        read_side(&clusters.source, Side::Source),
-        read_side(&clusters.target, Side::Target),
+        read_side(&clusters.source, Side::Source, policy),
+        read_side(&clusters.target, Side::Target, policy),
         Programs::find(policy.pg_bin_dir.as_deref()),
     );
     let (source_session, source) = split(source);
@@ -53,14 +53,18 @@ async fn read_all(clusters: &Clusters, policy: &Policy) -> Facts {
         programs: programs.map_err(|error| unreadable(&error)),
         vectors: vec![],
         filled: vec![],
+        source_from_target: None,
+        target_from_source: None,
         left_out: vec![],
     };
-    let (vectors, filled) = tokio::join!(
+    let (vectors, filled, ways) = tokio::join!(
         look_into_vectors(source_session.as_ref(), &facts),
         look_for_rows(target_session.as_ref(), &facts),
+        replication::gather::ways(clusters, &facts),
     );
     (facts.vectors, facts.filled) = (vectors.0, filled.0);
-    facts.left_out.extend(vectors.1.into_iter().chain(filled.1));
+    (facts.source_from_target, facts.target_from_source) = (ways.forward, ways.back);
+    facts.left_out.extend(vectors.1.into_iter().chain(filled.1).chain(ways.left_out));
     facts
 }
 
@@ -72,7 +76,7 @@ fn split(read: Result<(Session, Known)>) -> (Option<Session>, Result<Known, Unre
     }
 }
 
-fn unreadable(error: &Error) -> Unreadable {
+pub(super) fn unreadable(error: &Error) -> Unreadable {
     let what = match error {
         Error::Postgres { doing, failure, .. } => format!("cannot {doing}: {failure}"),
         other => other.to_string(),
@@ -81,7 +85,7 @@ fn unreadable(error: &Error) -> Unreadable {
     Unreadable { what, remedy }
 }
 
-async fn read_side(dsn: &Dsn, side: Side) -> Result<(Session, Known)> {
+async fn read_side(dsn: &Dsn, side: Side, policy: &Policy) -> Result<(Session, Known)> {
     let session = Session::open(dsn, side, "check").await?;
     session.batch("limit the check's own statements", LIMITS).await?;
     refuse_ancient(&session, side).await?;
@@ -94,7 +98,11 @@ async fn read_side(dsn: &Dsn, side: Side) -> Result<(Session, Known)> {
         // A lack of connections is found by the numbers.
         Err(_) => None,
     };
-    Ok((session, Known { inventory, extra, second }))
+    let replication = match policy.method {
+        Some(Method::Follow) => Some(replication::gather::read(&session).await?),
+        _ => None,
+    };
+    Ok((session, Known { inventory, extra, second, replication }))
 }
 
 /// Older servers lack what the inventory asks for; a clear word is better than its failure.

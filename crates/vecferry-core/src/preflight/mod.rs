@@ -2,7 +2,7 @@
 //! what to do about it.
 //!
 //! [`gather`] reads both clusters into [`Facts`] and judges nothing; every judgement is a pure function over them,
-//! listed in [`CHECKS`]. A side that cannot be read is a finding, and whatever needs only the other side still runs.
+//! listed in [`CHECKS`] and, for `follow`, in `replication::CHECKS`. A side that cannot be read is a finding, and whatever needs only the other side still runs.
 //! Nothing is changed on either cluster.
 
 mod access;
@@ -10,6 +10,7 @@ mod capacity;
 mod connection;
 mod facts;
 mod gather;
+mod replication;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 pub use facts::{
-    Available, Connections, Extra, Facts, Identity, Known, Schema, SideFacts, Unreadable,
-    VectorSample,
+    Answer, Available, Connections, Extra, Facts, FiringTrigger, Identity, Known, OpenTransaction,
+    Prepared, Replication, Schema, SideFacts, TableOwner, Unreadable, VectorSample, Way,
 };
 
 use crate::error::{Result, Side};
@@ -99,7 +100,8 @@ pub async fn check(
 pub fn judge(facts: &Facts) -> Report {
     let mut report =
         Report { version: 1, findings: vec![], checked: vec![], could_not_run: vec![] };
-    for check in CHECKS {
+    let follow: &[Check] = if facts.follows() { replication::CHECKS } else { &[] };
+    for check in CHECKS.iter().chain(follow) {
         match check.missing(facts) {
             Some(why) => report.could_not_run.push(NotRun { check: check.name.into(), why }),
             None => {

@@ -169,6 +169,10 @@ fn replaced(by_bot: &[&Table], whole: &[&Table]) -> Vec<Finding> {
 }
 
 pub(super) fn keys(facts: &Facts) -> Vec<Finding> {
+    // "replica identity" has more to say of these tables.
+    if facts.follows() {
+        return vec![];
+    }
     let keyless: Vec<&Table> = facts
         .selected()
         .into_iter()
@@ -222,7 +226,9 @@ pub(super) fn special(facts: &Facts) -> Vec<Finding> {
             "their definition is moved; their rows are another server's",
         ));
     }
-    if let Some(names) = of(|table| table.unlogged && table.holds_rows()) {
+    // Of unlogged tables and materialized views "what is not followed" has more to say.
+    let follows = facts.follows();
+    if let Some(names) = of(|table| table.unlogged && table.holds_rows()).filter(|_| !follows) {
         found.push(note(SOURCE, format!("unlogged tables: {names}"), "rows are copied and the target's tables are unlogged too: empty after a crash, unseen by replication"));
     }
     let invalid: Vec<String> = tables
@@ -250,7 +256,8 @@ pub(super) fn special(facts: &Facts) -> Vec<Finding> {
             "their definitions are moved; populated ones are refreshed on the target",
         ),
     ] {
-        if !list.is_empty() {
+        let said_elsewhere = follows && what == "materialized views";
+        if !(list.is_empty() || said_elsewhere) {
             found.push(note(SOURCE, format!("{what}: {}", some_of(&list)), remedy));
         }
     }
@@ -323,6 +330,6 @@ pub(super) fn encoding(facts: &Facts) -> Vec<Finding> {
     vec![warning(SOURCE, format!("the source's encoding {from} {what} (target: {to})"), remedy)]
 }
 
-fn names(tables: &[&Table]) -> Vec<String> {
+pub(super) fn names(tables: &[&Table]) -> Vec<String> {
     tables.iter().map(|table: &&Table| QualifiedName::plain(&table.name)).collect()
 }

@@ -64,7 +64,11 @@ fn downgrade(facts: &Facts, from: &Server, to: &Server) -> Vec<Finding> {
                 "the target ({}) is an older major version than the source ({})",
                 to.version, from.version
             ),
-            "works unless functions or views use what the older one lacks; try the schema first",
+            if facts.follows() {
+                "changes are applied by an older server as well, but its definitions may not restore where functions or views use what it lacks; try the schema first"
+            } else {
+                "works unless functions or views use what the older one lacks; try the schema first"
+            },
         ));
     }
     found

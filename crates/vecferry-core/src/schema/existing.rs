@@ -82,7 +82,9 @@ async fn plan_relation(
         }
         (Existing::Replace, Some(bot)) => {
             let here = bots(&run.control, table, bot).await?;
-            let source = bots(snapshot.session(), table, bot).await?;
+            // On a session that ends here: a follow must not hold a lock on the table while it copies.
+            let picture = SourceSnapshot::import(&run.clusters.source, run.policy, &snapshot.name);
+            let source = bots(picture.await?.session(), table, bot).await?;
             (replaced, preserved) = divide(here, &source);
         }
         (Existing::Replace, None) => {}

@@ -66,7 +66,7 @@ pub enum FollowState {
     NotSubscribed,
     /// The receiver's apply process does not run or does not reach the sender.
     Disconnected,
-    /// Apply was stopped, by the server at a change that cannot be applied, or by somebody.
+    /// Apply fails at the same change again and again, or somebody disabled it.
     Stopped,
     /// The publication is gone.
     PublicationMissing,
@@ -215,6 +215,12 @@ impl Seen {
         Ok(())
     }
 
+    /// Errors of apply so far; lost connections are among them.
+    fn errors(&self) -> i64 {
+        let subscription = self.receiver.as_ref().and_then(Option::as_ref);
+        subscription.and_then(|subscription| subscription.apply_errors).unwrap_or(0)
+    }
+
     fn lag(&self) -> Option<u64> {
         let (at, _, slot) = self.sender.as_ref()?;
         Some(at.since(slot.as_ref()?.confirmed_lsn))
@@ -248,6 +254,11 @@ impl Seen {
         let behind = self.lag().is_some_and(|lag| lag > CAUGHT_UP_BYTES);
         match state {
             FollowState::Applying if behind || phase == Phase::CatchUp => FollowState::CatchingUp,
+            // The server starts apply again every few seconds. We reach the sender, so what fails is more than the
+            // way there.
+            FollowState::Disconnected if self.sender.is_some() && self.errors() > 0 => {
+                FollowState::Stopped
+            }
             state => state,
         }
     }
@@ -259,10 +270,11 @@ impl Seen {
             let bytes = confirmed(self)?.since(confirmed(before)?) as f64;
             Some(bytes / apart.as_secs_f64().max(1e-3))
         });
+        let fails = before.is_some_and(|(before, _)| self.errors() > before.errors());
         LinkStatus {
             name: self.link.name.clone(),
             from: self.link.from,
-            state: self.state(phase),
+            state: if fails { FollowState::Stopped } else { self.state(phase) },
             lag_bytes: self.lag(),
             bytes_per_second: rate,
             publication: self.sender.as_ref().map(|(_, publication, _)| *publication),
@@ -391,6 +403,19 @@ mod tests {
         assert_eq!(stopped.0, FollowState::Stopped);
         let ended = alone(|state| state.subscription.as_mut().unwrap().running = false);
         assert_eq!(ended.0, FollowState::Disconnected);
+        let failing = seen(|state| {
+            let subscription = state.subscription.as_mut().unwrap();
+            (subscription.running, subscription.apply_errors) = (false, Some(3));
+        });
+        assert_eq!(failing.state(Phase::Following), FollowState::Stopped);
+        let alone = Seen { sender: None, ..failing.clone() };
+        assert_eq!(
+            alone.state(Phase::Following),
+            FollowState::Disconnected,
+            "the source may be down"
+        );
+        let told = failing.told(Phase::Following, Some((&seen(|_| {}), Duration::from_secs(1))));
+        assert_eq!(told.state, FollowState::Stopped);
         let sender_only = Seen { receiver: None, ..seen(|_| {}) };
         assert_eq!(sender_only.state(Phase::Done), FollowState::Applying);
     }

@@ -40,13 +40,20 @@ pub struct TableContent {
     pub table: String,
     /// Whether both sides hold the same rows.
     pub matches: bool,
+    /// Whether it matches or something in it is proven to differ; false when all that can be said is that equality
+    /// could not be shown ([`super::Verdict::not_proven`] says why).
+    pub proven: bool,
+    /// How often rows were read again, because changes were under way between the clusters when they differed.
+    pub read_again: u32,
+    /// Bots whose rows were read again.
+    pub bots_read_again: usize,
     /// Columns whose values were compared, generated ones included; 0 when rows were counted only.
     pub columns: usize,
     /// Bots the source's rows belong to; `None` for a table without a bot column.
     pub bots: Option<usize>,
-    /// The source's rows; against the record, as they were when they were copied.
+    /// The source's rows at the first reading; against the record, as they were when they were copied.
     pub source: Option<Sum>,
-    /// The target's rows; `None` when it has no such table.
+    /// The target's rows at the first reading; `None` when it has no such table.
     pub target: Option<Sum>,
     /// Why values could not be compared, if they could not.
     pub obstacle: Option<String>,
@@ -88,6 +95,10 @@ pub struct BotDifference {
     pub source_rows: u64,
     /// Its rows on the target.
     pub target_rows: u64,
+    /// How often it was read again.
+    pub read_again: u32,
+    /// Whether it is certain; false for a bot written so often that it could be shown neither equal nor different.
+    pub proven: bool,
 }
 
 /// What is read of a table, the same on both sides.
@@ -174,6 +185,36 @@ impl Scope {
         format!("SELECT ({bot})::text, count(*) FROM ONLY {}{filter} GROUP BY 1", self.table)
     }
 
+    /// The same rows, of these bots only: with keys as [`Scope::digest_query`] gives them when `valued`, else as
+    /// [`counted`] does. `None` when no condition is sure to select them.
+    pub(super) fn of(&self, bots: &[BotKey], valued: bool) -> Option<Scope> {
+        let column = self.bot.as_ref()?;
+        let condition = match valued {
+            true => of_bots(column, self.format, bots)?,
+            false => {
+                let text = Column { base_type: "text".into(), ..column.clone() };
+                of_bots(&text, CopyFormat::Binary, bots)?
+            }
+        };
+        let ours = self.ours.iter().cloned().chain([condition]).collect::<Vec<_>>().join(" AND ");
+        Some(Scope { ours: Some(ours), ..self.clone() })
+    }
+
+    /// The COPY that reads which versions of rows a part holds: a row that is written gets another place and writer.
+    /// Bots are told apart as the other queries do.
+    pub(super) fn versions_query(&self, part: &Part, valued: bool) -> CopyQuery {
+        let bot = self.bot.as_ref().map(|bot| quote_ident(&bot.name));
+        let bot = bot.map(|bot| if valued { bot } else { format!("({bot})::text") });
+        let columns: Vec<String> = bot.into_iter().chain(["ctid".into(), "xmin".into()]).collect();
+        let filter = filter(&self.conditions(part));
+        CopyQuery {
+            table: self.table.plain(),
+            select: format!("SELECT {} FROM ONLY {}{filter}", columns.join(", "), self.table),
+            format: if valued { self.format } else { CopyFormat::Binary },
+            by_bot: self.bot.is_some(),
+        }
+    }
+
     pub(super) fn conditions(&self, part: &Part) -> [Option<String>; 2] {
         [part.condition(), self.ours.clone()]
     }
@@ -243,6 +284,9 @@ pub(super) fn compare(
     TableContent {
         table: scope.table.plain(),
         matches: theirs.total == ours.total && differing.is_empty() && scope.obstacle.is_none(),
+        proven: true,
+        read_again: 0,
+        bots_read_again: 0,
         columns: if valued { scope.columns.len() } else { 0 },
         bots: scope.bot.as_ref().map(|_| theirs.bots.len()),
         source: Some(sum(theirs)),
@@ -258,6 +302,9 @@ pub(super) fn absent(table: &QualifiedName, source: Option<Sum>) -> TableContent
     TableContent {
         table: table.plain(),
         matches: false,
+        proven: true,
+        read_again: 0,
+        bots_read_again: 0,
         columns: 0,
         bots: None,
         source,
@@ -277,17 +324,24 @@ pub(super) fn compare_bots(source: &Digests, target: &Digests) -> Vec<(BotKey, B
     let differing = keys.into_iter().filter_map(|key| {
         let theirs = source.bots.get(key).unwrap_or(&none);
         let ours = target.bots.get(key).unwrap_or(&none);
-        let standing = match (theirs.rows, ours.rows) {
-            _ if theirs == ours => return None,
-            (_, 0) => Standing::Missing,
-            (0, _) => Standing::Extra,
-            _ => Standing::Changed,
-        };
+        let standing = standing(theirs, ours)?;
         let (source_rows, target_rows) = (theirs.rows, ours.rows);
         let bot = key.display();
-        Some((key.clone(), BotDifference { bot, standing, source_rows, target_rows }))
+        let difference =
+            BotDifference { bot, standing, source_rows, target_rows, read_again: 0, proven: true };
+        Some((key.clone(), difference))
     });
     differing.collect()
+}
+
+/// How the target's rows stand to the source's; `None` when they are the same.
+pub(super) fn standing(source: &Digest, target: &Digest) -> Option<Standing> {
+    match (source.rows, target.rows) {
+        _ if source == target => None,
+        (_, 0) => Some(Standing::Missing),
+        (0, _) => Some(Standing::Extra),
+        _ => Some(Standing::Changed),
+    }
 }
 
 /// More bots than this are not worth naming in a condition: the whole table is read instead.

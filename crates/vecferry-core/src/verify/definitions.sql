@@ -43,7 +43,10 @@ SELECT 'trigger', format('%s.%s: %s', r.nspname, r.relname, t.tgname), r.nspname
        concat_ws(' ', 'fires', t.tgenabled, t.tgtype, t.tgfoid::regproc, encode(t.tgargs, 'escape'), t.tgdeferrable,
                  t.tginitdeferred),
        pg_get_triggerdef(t.oid)
-FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal AND t.tgname <> 'vecferry_fence'
+FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid
+  JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+-- The fence's triggers are no part of the application.
+WHERE NOT t.tgisinternal AND pn.nspname NOT IN ('vecferry', 'vecferry_fence')
 UNION ALL
 SELECT 'rule', format('%s.%s: %s', r.nspname, r.relname, w.rulename), r.nspname, r.relname,
        concat_ws(' ', 'fires', w.ev_enabled, w.ev_type, w.is_instead),

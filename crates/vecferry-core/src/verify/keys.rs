@@ -27,6 +27,8 @@ pub struct RowDifferences {
     pub changed: u64,
     /// How many of `changed` differ in generated columns alone, which the target computes for itself.
     pub derived: u64,
+    /// Rows that were written while they were compared, and are therefore not judged: not among those above.
+    pub changing: u64,
     /// The first of them in the order of their keys.
     pub first: Vec<KeyDifference>,
     /// Why rows cannot be named, or not all of them.
@@ -56,31 +58,38 @@ pub(super) struct Search<'a> {
     pub(super) show: usize,
 }
 
+/// The snapshots to read in. While changes flow between the clusters there are two pairs, taken one after the other
+/// as [`super::moment`] does: a row is judged only if on each side both show the same version of it, or none.
+pub(super) struct Places<'a> {
+    /// Source and target.
+    pub(super) first: (&'a Place, &'a Place),
+    /// The same, later.
+    pub(super) again: Option<(&'a Place, &'a Place)>,
+}
+
 /// Reads the rows in question from both sides and finds those that differ.
 ///
 /// # Errors
 /// [`crate::Error::Postgres`] when either side cannot be read.
-pub(super) async fn find(
-    source: &Place,
-    target: &Place,
-    search: &Search<'_>,
-) -> Result<RowDifferences> {
+pub(super) async fn find(places: &Places<'_>, search: &Search<'_>) -> Result<RowDifferences> {
     let mut finder = Finder::new(search);
     if search.source.key.is_empty() {
         let obstacle = "the table has no key that could name its rows";
         finder.found.obstacle = Some(obstacle.into());
         return Ok(finder.found);
     }
+    let again = places.again.unzip();
     // Both sides sort before they send: at the same time.
-    let (mut theirs, mut ours) = tokio::try_join!(begin(source, search), begin(target, search))?;
-    let (mut at_source, mut at_target) = tokio::try_join!(theirs.next(), ours.next())?;
+    let (mut theirs, mut ours) = tokio::try_join!(
+        SideRows::begin((places.first.0, again.0), search),
+        SideRows::begin((places.first.1, again.1), search)
+    )?;
     loop {
-        let in_order = match finder.take(at_source.as_ref(), at_target.as_ref()) {
-            Advance::Source => step(&mut theirs, &mut at_source).await?,
-            Advance::Target => step(&mut ours, &mut at_target).await?,
+        let in_order = match finder.meet(theirs.current(), ours.current()) {
+            Advance::Source => theirs.step().await?,
+            Advance::Target => ours.step().await?,
             Advance::Both => {
-                let steps = (step(&mut theirs, &mut at_source), step(&mut ours, &mut at_target));
-                let (one, other) = tokio::try_join!(steps.0, steps.1)?;
+                let (one, other) = tokio::try_join!(theirs.step(), ours.step())?;
                 one && other
             }
             Advance::End => return Ok(finder.found),
@@ -93,22 +102,93 @@ pub(super) async fn find(
     }
 }
 
-/// Reads the next row in place of the one at hand; false when it should have come before that one.
-async fn step(rows: &mut Rows, at: &mut Option<Row>) -> Result<bool> {
-    let next = rows.next().await?;
-    let before = std::mem::replace(at, next);
-    Ok(before.as_ref().zip(at.as_ref()).is_none_or(|(before, at)| before.compare_key(at).is_le()))
+/// One side's rows in the order of their keys, out of one snapshot or two.
+struct SideRows {
+    first: Stream,
+    again: Option<Stream>,
 }
 
-async fn begin(place: &Place, search: &Search<'_>) -> Result<Rows> {
-    let doing = format!("compare the rows of {}", search.scope.table.plain());
-    let connection = place.connect().await?;
-    let keys = search.source.key.len();
-    Rows::begin(connection, doing, &select(search), search.scope.format, keys).await
+/// A side's row, and whether it is the same version in all its snapshots.
+type Met<'a> = (&'a Row, bool);
+
+impl SideRows {
+    async fn begin(places: (&Place, Option<&Place>), search: &Search<'_>) -> Result<SideRows> {
+        let versions = places.1.is_some();
+        let again = async {
+            match places.1 {
+                Some(place) => Stream::begin(place, search, versions).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (first, again) = tokio::try_join!(Stream::begin(places.0, search, versions), again)?;
+        Ok(SideRows { first, again })
+    }
+
+    /// How the rows of the two snapshots at hand stand to each other; `None` when there is one snapshot only.
+    fn order(&self) -> Option<Ordering> {
+        let again = self.again.as_ref()?;
+        Some(match (&self.first.at, &again.at) {
+            (None, None) => Ordering::Equal,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(first), Some(again)) => first.compare_key(again),
+        })
+    }
+
+    fn current(&self) -> Option<Met<'_>> {
+        let again = self.again.as_ref().and_then(|again| again.at.as_ref());
+        match self.order() {
+            None => Some((self.first.at.as_ref()?, true)),
+            Some(Ordering::Less) => Some((self.first.at.as_ref()?, false)),
+            Some(Ordering::Greater) => Some((again?, false)),
+            Some(Ordering::Equal) => {
+                Some((self.first.at.as_ref()?, self.first.at.as_ref() == again))
+            }
+        }
+    }
+
+    /// Goes past the current row; false when the next one should have come before it.
+    async fn step(&mut self) -> Result<bool> {
+        let order = self.order();
+        let mut in_order = true;
+        if order != Some(Ordering::Greater) {
+            in_order &= self.first.step().await?;
+        }
+        if let Some(again) = self.again.as_mut().filter(|_| order != Some(Ordering::Less)) {
+            in_order &= again.step().await?;
+        }
+        Ok(in_order)
+    }
 }
 
-/// Key columns as text, then all columns; ordered by the key in an order that no locale changes.
-fn select(search: &Search<'_>) -> String {
+/// The rows of one snapshot.
+struct Stream {
+    rows: Rows,
+    at: Option<Row>,
+}
+
+impl Stream {
+    async fn begin(place: &Place, search: &Search<'_>, versions: bool) -> Result<Stream> {
+        let doing = format!("compare the rows of {}", search.scope.table.plain());
+        let connection = place.connect().await?;
+        let (sql, keys) = (select(search, versions), search.source.key.len());
+        let mut rows = Rows::begin(connection, doing, &sql, search.scope.format, keys).await?;
+        let at = rows.next().await?;
+        Ok(Stream { rows, at })
+    }
+
+    /// Reads the next row in place of the one at hand; false when it should have come before that one.
+    async fn step(&mut self) -> Result<bool> {
+        let next = self.rows.next().await?;
+        let before = std::mem::replace(&mut self.at, next);
+        let pair = before.as_ref().zip(self.at.as_ref());
+        Ok(pair.is_none_or(|(before, at)| before.compare_key(at).is_le()))
+    }
+}
+
+/// Key columns as text, then all columns, then who wrote the row if asked; ordered by the key in an order that no
+/// locale changes.
+fn select(search: &Search<'_>, versions: bool) -> String {
     let keys: Vec<String> = search
         .source
         .key
@@ -118,9 +198,10 @@ fn select(search: &Search<'_>) -> String {
     let order: Vec<String> = (1..=keys.len()).map(|place| place.to_string()).collect();
     let columns: Vec<&str> = search.scope.columns.iter().map(String::as_str).collect();
     format!(
-        "SELECT {}, {} FROM ONLY {}{} ORDER BY {}",
+        "SELECT {}, {}{} FROM ONLY {}{} ORDER BY {}",
         keys.join(", "),
         column_list(&columns),
+        if versions { ", ctid, xmin" } else { "" },
         search.scope.table,
         filter(&[search.bots.clone(), search.scope.ours.clone()]),
         order.join(", ")
@@ -136,6 +217,16 @@ enum Advance {
     End,
 }
 
+/// Whose row comes first; `None` at the end of both.
+fn order(source: Option<&Row>, target: Option<&Row>) -> Option<Ordering> {
+    Some(match (source, target) {
+        (None, None) => return None,
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(source), Some(target)) => source.compare_key(target),
+    })
+}
+
 /// What has been found so far. Pure.
 struct Finder<'a> {
     search: &'a Search<'a>,
@@ -148,14 +239,26 @@ impl<'a> Finder<'a> {
         Finder { search, found: RowDifferences { key, ..RowDifferences::default() } }
     }
 
+    /// Judges the rows at hand, unless somebody writes them.
+    fn meet(&mut self, source: Option<Met<'_>>, target: Option<Met<'_>>) -> Advance {
+        let (one, other) = (source.map(|met| met.0), target.map(|met| met.0));
+        let Some(order) = order(one, other) else { return Advance::End };
+        let still = |met: Option<Met<'_>>| met.is_none_or(|met| met.1);
+        let (advance, still) = match order {
+            Ordering::Less => (Advance::Source, still(source)),
+            Ordering::Greater => (Advance::Target, still(target)),
+            Ordering::Equal => (Advance::Both, still(source) && still(target)),
+        };
+        if still {
+            return self.take(one, other);
+        }
+        self.found.changing += 1;
+        advance
+    }
+
     /// Judges the rows at hand.
     fn take(&mut self, source: Option<&Row>, target: Option<&Row>) -> Advance {
-        let order = match (source, target) {
-            (None, None) => return Advance::End,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(source), Some(target)) => source.compare_key(target),
-        };
+        let Some(order) = order(source, target) else { return Advance::End };
         match (order, source, target) {
             (Ordering::Less, Some(source), _) => {
                 self.found.missing += 1;
@@ -177,10 +280,9 @@ impl<'a> Finder<'a> {
 
     fn judge_pair(&mut self, source: &Row, target: &Row) {
         let keys = self.search.source.key.len();
-        let names = source.differing(target).into_iter().map(|column| {
-            let name = self.search.scope.columns.get(column - keys);
-            name.cloned().unwrap_or_default()
-        });
+        // Who wrote a row stands behind its columns, and is each side's own.
+        let names = source.differing(target).into_iter();
+        let names = names.filter_map(|at| self.search.scope.columns.get(at - keys).cloned());
         let names: Vec<String> = names.collect();
         if names.is_empty() {
             return;

@@ -71,7 +71,7 @@ pub(super) enum Reading {
 
 /// What was read about one subject.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answer {
+pub(super) struct Gathered {
     /// Sum of the digests.
     pub(super) digests: Digests,
     /// Rows of all queries.
@@ -79,7 +79,7 @@ pub(super) struct Answer {
 }
 
 /// Answers by subject.
-pub(super) type Answers = BTreeMap<usize, Answer>;
+pub(super) type Answers = BTreeMap<usize, Gathered>;
 
 /// Who asks, and who may stop it.
 #[derive(Clone, Copy)]

@@ -10,19 +10,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::{self, Content, Scope, Sum, TableContent};
 use super::large_object::Reference;
+use super::moment;
 use super::reading::{self, Answers, Context, Job, Reading};
 use super::snapshot::View;
 use super::vector::{self, VectorColumn, Vectors};
-use super::{Against, Options, Verdict, into_digests, large_objects, recall, say};
+use super::verification::into_digests;
+use super::{Against, Answer, Options, Verdict, large_objects, recall, say};
 use crate::copy::digest::{Digest, Digests};
 use crate::copy::part::{self, Part};
 use crate::error::{Error, Result, Side};
 use crate::inventory::{Column, Table};
 use crate::pg::{Dsn, QualifiedName, Session};
-use crate::phase::Phase;
+use crate::phase::{Phase, Route};
 use crate::policy::Policy;
 use crate::report::Reporter;
-use crate::store::{self, MigrationRecord, RelationRecord};
+use crate::store::{MigrationRecord, RelationRecord};
 
 /// Tables named in a note; the rest is counted.
 const NAMED: usize = 5;
@@ -69,12 +71,18 @@ async fn run(
         say(context, "recall");
         recall::measure(None, &target, policy, options, &mut notes).await?
     };
+    let matches = content.matches
+        && large_objects.as_ref().is_none_or(|objects| objects.matches)
+        && recall.as_ref().is_none_or(|recall| recall.matches);
     Ok(Verdict {
         version: 1,
         against: Against::Record,
-        matches: content.matches
-            && large_objects.as_ref().is_none_or(|objects| objects.matches)
-            && recall.as_ref().is_none_or(|recall| recall.matches),
+        matches,
+        answer: if matches { Answer::Matches } else { Answer::Differs },
+        following: false,
+        in_use: None,
+        waited_seconds: 0.0,
+        not_proven: Vec::new(),
         quick: options.quick,
         seconds: begun.elapsed().as_secs_f64(),
         structure: None,
@@ -87,13 +95,19 @@ async fn run(
 }
 
 async fn finished_migration(session: &Session) -> Result<MigrationRecord> {
-    let record = match store::exists(session).await? {
-        true => MigrationRecord::newest(session).await?,
-        false => None,
-    };
-    match record {
-        Some(record) if record.phase == Phase::Done => Ok(record),
+    match moment::record(session).await? {
+        Some(record) if is_comparable(record.route, record.phase) => Ok(record),
         other => Err(refusal(other.as_ref())),
+    }
+}
+
+/// Whether the record tells all that the target should hold: everything is copied, and nothing was applied since.
+fn is_comparable(route: Route, phase: Phase) -> bool {
+    match route {
+        Route::Copy => phase == Phase::Done,
+        Route::FollowApplyLast | Route::FollowApplyFirst => {
+            route.is_past(Phase::Sequences, phase) && !route.is_past(Phase::Subscribe, phase)
+        }
     }
 }
 
@@ -102,6 +116,10 @@ fn refusal(record: Option<&MigrationRecord>) -> Error {
         None => (
             "the target holds no record of a migration to compare with".to_owned(),
             "compare with the source: `vecferry verify` without --recorded (cleanup removes the record)",
+        ),
+        Some(record) if record.route.is_past(Phase::Subscribe, record.phase) => (
+            "the target follows its source or did: it holds more than was recorded while rows were copied".to_owned(),
+            "compare with the source: `vecferry verify` without --recorded, which waits for what is under way",
         ),
         Some(record) => (
             format!(
@@ -262,6 +280,7 @@ impl<'a> Verification<'a> {
                     table: subject.scope.table.plain(),
                     column: column.name.clone(),
                     matches: true,
+                    proven: true,
                     source: None,
                     target,
                     differences: Vec::new(),
@@ -329,6 +348,23 @@ mod tests {
         assert!(adds_up(&recorded) && adds_up(&Digests::default()));
         recorded.total.rows = 3;
         assert!(!adds_up(&recorded));
+    }
+
+    #[test]
+    fn the_record_of_a_follow_tells_all_only_until_changes_are_applied() {
+        for (route, phase, comparable) in [
+            (Route::Copy, Phase::Done, true),
+            (Route::Copy, Phase::Analyze, false),
+            (Route::FollowApplyLast, Phase::Rows, false),
+            (Route::FollowApplyLast, Phase::Indexes, true),
+            (Route::FollowApplyLast, Phase::Subscribe, true),
+            (Route::FollowApplyLast, Phase::CatchUp, false),
+            (Route::FollowApplyLast, Phase::Done, false),
+            (Route::FollowApplyFirst, Phase::Keys, true),
+            (Route::FollowApplyFirst, Phase::Indexes, false),
+        ] {
+            assert_eq!(is_comparable(route, phase), comparable, "{route:?} {phase:?}");
+        }
     }
 
     #[test]

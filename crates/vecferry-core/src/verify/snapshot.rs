@@ -10,6 +10,36 @@ use crate::inspect::inspect;
 use crate::pg::{Dsn, QualifiedName, Session};
 use crate::store;
 
+/// An exported snapshot, alive as long as this is held.
+pub(super) struct Held {
+    pub(super) place: Place,
+    /// The transaction that exported it.
+    pub(super) session: Session,
+}
+
+impl Held {
+    /// Takes and exports a snapshot.
+    ///
+    /// # Errors
+    /// [`crate::Error::Postgres`] when connecting or exporting fails.
+    pub(super) async fn take(dsn: &Dsn, side: Side) -> Result<Held> {
+        Held::take_in(Session::open(dsn, side, "verify").await?, dsn).await
+    }
+
+    /// Takes and exports a snapshot in a session that has no transaction yet.
+    ///
+    /// # Errors
+    /// [`crate::Error::Postgres`] when exporting fails.
+    pub(super) async fn take_in(session: Session, dsn: &Dsn) -> Result<Held> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        session.batch("begin to read", begin).await?;
+        let export = "SELECT pg_catalog.pg_export_snapshot()";
+        let snapshot = session.query_one("export a snapshot", export, &[]).await?.get(0);
+        let place = Place { dsn: dsn.clone(), side: session.side(), snapshot };
+        Ok(Held { place, session })
+    }
+}
+
 /// A side's exported snapshot and the catalog as that snapshot sees it.
 pub(super) struct View {
     pub(super) place: Place,
@@ -27,11 +57,7 @@ impl View {
     /// # Errors
     /// [`crate::Error::Postgres`] when connecting or reading fails.
     pub(super) async fn open(dsn: &Dsn, side: Side) -> Result<View> {
-        let session = Session::open(dsn, side, "verify").await?;
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        session.batch("begin to read", begin).await?;
-        let export = "SELECT pg_catalog.pg_export_snapshot()";
-        let snapshot = session.query_one("export a snapshot", export, &[]).await?.get(0);
+        let Held { place, session } = Held::take(dsn, side).await?;
         let inventory = inspect(&session).await?;
         let catalog = Catalog {
             sequences: sequences(&session).await?,
@@ -42,7 +68,6 @@ impl View {
             Side::Source => BTreeMap::new(),
             Side::Target => store::preserved_bots(&session).await?,
         };
-        let place = Place { dsn: dsn.clone(), side, snapshot };
         Ok(View { place, catalog, preserved, session })
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::inventory::{Inventory, Table};
 use crate::pg::QualifiedName;
+use crate::phase::Phase;
 use crate::policy::Policy;
 
 pub use definitions::Definition;
@@ -114,14 +115,54 @@ impl Structure {
             difference: difference.into(),
         });
     }
+
+    /// The target is not ready before it has everything, so what is to come stays a difference; but it is no mistake.
+    fn say_what_is_to_come(&mut self, phase: Phase) {
+        let later = |what| {
+            matches!(
+                what,
+                What::Constraint
+                    | What::Index
+                    | What::Trigger
+                    | What::Rule
+                    | What::Policy
+                    | What::View
+            )
+        };
+        for difference in self.differences.iter_mut().filter(|one| later(one.what)) {
+            difference.difference = format!(
+                "not there yet, the migration is in phase {phase}: {}",
+                difference.difference
+            );
+        }
+    }
+}
+
+/// What a migration in progress has yet to do, and is therefore no difference, or one that will pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// Sequences are set at the cutover.
+    pub(super) positions_later: bool,
+    /// The phase in which indexes and constraints are still being made.
+    pub(super) building: Option<Phase>,
 }
 
 /// Compares what the policy selects.
 pub fn compare(source: &Catalog, target: &Catalog, policy: &Policy) -> Structure {
+    compare_during(source, target, policy, Progress::default())
+}
+
+/// Compares what the policy selects while a migration is in progress.
+pub(super) fn compare_during(
+    source: &Catalog,
+    target: &Catalog,
+    policy: &Policy,
+    progress: Progress,
+) -> Structure {
     let mut structure = Structure::default();
     compare_extensions(&mut structure, source, target, policy);
     compare_tables(&mut structure, source, target, policy);
-    compare_sequences(&mut structure, source, target, policy);
+    compare_sequences(&mut structure, source, target, (policy, progress));
     if policy.selects_everything() {
         compare_views(&mut structure, &source.inventory, &target.inventory);
     } else {
@@ -130,6 +171,9 @@ pub fn compare(source: &Catalog, target: &Catalog, policy: &Policy) -> Structure
         structure.notes.push(note.into());
     }
     definitions::compare(&mut structure, source, target, policy);
+    if let Some(phase) = progress.building {
+        structure.say_what_is_to_come(phase);
+    }
     structure.matches = structure.differences.is_empty();
     structure
 }
@@ -189,7 +233,13 @@ fn compare_tables(out: &mut Structure, source: &Catalog, target: &Catalog, polic
     }
 }
 
-fn compare_sequences(out: &mut Structure, source: &Catalog, target: &Catalog, policy: &Policy) {
+fn compare_sequences(
+    out: &mut Structure,
+    source: &Catalog,
+    target: &Catalog,
+    (policy, progress): (&Policy, Progress),
+) {
+    let mut to_be_set = 0;
     let found: HashMap<&QualifiedName, &Sequence> =
         target.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
     for sequence in &source.sequences {
@@ -210,8 +260,18 @@ fn compare_sequences(out: &mut Structure, source: &Catalog, target: &Catalog, po
         if !twin.readable || !sequence.readable {
             out.notes.push(format!("sequence {name}: its position may not be read"));
         } else if let Some(behind) = behind(sequence, twin) {
-            out.differ(What::Sequence, name, behind);
+            if progress.positions_later {
+                to_be_set += 1;
+            } else {
+                out.differ(What::Sequence, name, behind);
+            }
         }
+    }
+    if to_be_set > 0 {
+        out.notes.push(format!(
+            "positions of {to_be_set} {} behind the source's are no difference yet: replication does not carry them, the cutover sets them",
+            if to_be_set == 1 { "sequence" } else { "sequences" }
+        ));
     }
 }
 

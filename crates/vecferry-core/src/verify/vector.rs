@@ -30,6 +30,8 @@ pub struct VectorColumn {
     pub column: String,
     /// Whether the target is no worse than the source.
     pub matches: bool,
+    /// Whether that is certain; false for a table written so often that it could not be shown.
+    pub proven: bool,
     /// The source's counts; `None` when the column holds no vectors there, and against the record.
     pub source: Option<VectorCounts>,
     /// The target's counts.

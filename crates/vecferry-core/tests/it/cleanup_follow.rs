@@ -5,6 +5,8 @@ use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 use vecferry_core::cleanup::{Leftover, Scope, cleanup, leftovers};
+use vecferry_core::cutover::step::Direction;
+use vecferry_core::cutover::{End, Options, cross};
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::phase::Phase;
 use vecferry_core::policy::{Clusters, FollowPolicy, Policy};
@@ -42,29 +44,12 @@ async fn restart(clusters: &Clusters, policy: &Policy) -> Result<()> {
     migrate(clusters, policy, options, &Recorder::default(), &cancel).await.map(drop)
 }
 
-/// What a cutover leaves: a fence on the source, and the way back.
-async fn cut_over_by_hand(source: &Database, target: &Database) {
-    let id = id(target).await.replace('-', "");
-    let fence = format!(
-        "CREATE SCHEMA vecferry_fence; \
-         CREATE FUNCTION vecferry_fence.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'moved'; END $$; \
-         CREATE TRIGGER vecferry_{id} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON items \
-         FOR EACH STATEMENT EXECUTE FUNCTION vecferry_fence.refuse()"
-    );
-    source.batch(&fence).await.unwrap();
-    let back = format!("vecferry_{id}_back");
-    target
-        .batch(&format!("CREATE PUBLICATION {back} FOR TABLE items; UPDATE vecferry.migration SET phase = 'done'"))
-        .await
-        .unwrap();
-    let slot = format!("SELECT pg_create_logical_replication_slot('{back}', 'pgoutput')::text");
-    target.query_one(&slot).await.unwrap();
-    let subscription = format!(
-        "CREATE SUBSCRIPTION {back} CONNECTION '{}' PUBLICATION {back} \
-         WITH (create_slot = false, copy_data = false, origin = none)",
-        target.url()
-    );
-    source.batch(&subscription).await.unwrap();
+/// Takes the application from one side to the other.
+async fn go(clusters: &Clusters, direction: Direction) {
+    let (recorder, cancel) = (Recorder::default(), CancellationToken::new());
+    let options = Options::new(direction);
+    let outcome = cross(clusters, &following(), &options, &recorder, &cancel).await.unwrap();
+    assert_eq!(outcome.end, End::Done, "{outcome:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,7 +112,7 @@ async fn a_cleanup_that_ends_in_the_middle_is_run_again() {
     let (source, target) = databases("middle").await;
     let clusters = clusters(&source, &target);
     follow(&clusters, &following(), &Recorder::default()).await.unwrap();
-    cut_over_by_hand(&source, &target).await;
+    go(&clusters, Direction::Cutover).await;
     let mut finished = false;
     for polls in (1..).step_by(4) {
         let mut cleaning = Box::pin(cleanup(&clusters));
@@ -158,7 +143,7 @@ async fn after_a_cutover_fence_and_way_back_go_too_and_it_is_said() {
     let (source, target) = databases("cutover").await;
     let clusters = clusters(&source, &target);
     follow(&clusters, &following(), &Recorder::default()).await.unwrap();
-    cut_over_by_hand(&source, &target).await;
+    go(&clusters, Direction::Cutover).await;
     let status = status(&clusters.target).await.unwrap().unwrap().follow.unwrap();
     let back = status.way_back.unwrap();
     assert!(back.slot.is_some() && back.from == Side::Target, "{back:?}");
@@ -168,11 +153,28 @@ async fn after_a_cutover_fence_and_way_back_go_too_and_it_is_said() {
     source.batch("DELETE FROM items").await.unwrap_err();
     let removed = cleanup(&clusters).await.unwrap();
     let fence = removed.iter().find(|leftover| leftover.kind == "fence").unwrap();
-    assert!(fence.effect.contains("takes writes again"), "{fence:?}");
+    assert!(fence.effect.contains("nothing carries them"), "{fence:?}");
     assert_clean(&source).await;
     assert_clean(&target).await;
     source.batch("DELETE FROM items").await.unwrap();
     assert_eq!(count(&target, "SELECT count(*) FROM items").await, 1000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_rollback_nothing_stays_either() {
+    let (source, target) = databases("rollback").await;
+    let clusters = clusters(&source, &target);
+    follow(&clusters, &following(), &Recorder::default()).await.unwrap();
+    go(&clusters, Direction::Cutover).await;
+    target.batch("DELETE FROM items WHERE botid = 'bot1'").await.unwrap();
+    go(&clusters, Direction::Rollback).await;
+    let refused = restart(&clusters, &following()).await.unwrap_err();
+    assert!(refused.to_string().contains("taken back"), "{refused:?}");
+    cleanup(&clusters).await.unwrap();
+    assert_clean(&source).await;
+    assert_clean(&target).await;
+    assert_same_content(&source, &target).await;
+    source.batch("DELETE FROM items").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

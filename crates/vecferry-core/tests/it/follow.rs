@@ -334,3 +334,49 @@ async fn the_same_version_and_an_older_one_can_follow() {
     follow(&clusters, &following(), &Recorder::default()).await.unwrap();
     assert_same_content(&source, &target).await;
 }
+
+/// Runs SQL on the source when the first part of `items` is finished, and waits for its end.
+struct Meddler<'a> {
+    source: &'a Database,
+    sql: &'a str,
+    done: Mutex<bool>,
+    recorder: Recorder,
+}
+
+impl Reporter for Meddler<'_> {
+    fn event(&self, event: &Event) {
+        self.recorder.event(event);
+        let fits = matches!(event, Event::PartFinished { table, .. } if table == "public.items");
+        let mut done = self.done.lock().unwrap();
+        if fits && !std::mem::replace(&mut *done, true) {
+            self.source.psql(self.sql).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_truncated_or_rewritten_while_it_is_copied_starts_over() {
+    let pair = pair().await;
+    for sql in [
+        "TRUNCATE items; INSERT INTO items (id, botid) SELECT g::text, 'later' FROM generate_series(1, 500) g",
+        "VACUUM FULL items",
+        "DELETE FROM items WHERE botid = 'bot3'; CLUSTER items USING items_pkey",
+    ] {
+        let source = items(&pair.source, "meddled", 6000).await;
+        let target = Database::create(&pair.target, "meddled").await.unwrap();
+        let clusters = clusters(&source, &target);
+        let policy = Policy { jobs: 1, ..following() };
+        let meddler = Meddler {
+            source: &source,
+            sql,
+            done: Mutex::new(false),
+            recorder: Recorder::default(),
+        };
+        let options = RunOptions { detach: true, ..RunOptions::default() };
+        migrate(&clusters, &policy, options, &meddler, &CancellationToken::new()).await.unwrap();
+        let redone = |event: &Event| matches!(event, Event::TableRedone { table, .. } if table == "public.items");
+        assert!(meddler.recorder.events().iter().any(redone), "{sql}");
+        follow(&clusters, &policy, &Recorder::default()).await.unwrap();
+        assert_same_content(&source, &target).await;
+    }
+}

@@ -11,5 +11,7 @@ mod follow;
 mod interrupted;
 mod plan;
 mod preflight;
+mod preflight_follow;
 mod status_follow;
 mod verify;
+mod verify_following;

@@ -91,6 +91,43 @@ async fn times_come_from_this_source_and_this_target_and_nothing_is_left_behind(
 }
 
 #[tokio::test]
+async fn what_is_written_to_the_source_is_measured_and_decides_when_apply_starts() {
+    let case = Case::new("written").await;
+    case.fill(300, 8).await;
+    let policy = Policy { method: Some(Method::Follow), ..Policy::default() };
+    let writer = case.source.connect().await.unwrap();
+    let writing = async {
+        // As long as the plan lasts: dropped with it.
+        loop {
+            let sql = "UPDATE items SET content = repeat(md5(random()::text), 30)";
+            writer.batch_execute(sql).await.unwrap();
+        }
+    };
+    let clusters = case.clusters();
+    let cancel = CancellationToken::new();
+    let facts = tokio::select! {
+        facts = gather(&clusters, &policy, &cancel) => facts.unwrap(),
+        () = writing => unreachable!(),
+    };
+    let wal = facts.probe.wal.unwrap();
+    assert!(wal.bytes > 100_000 && wal.transactions > 1 && wal.seconds >= 1.0, "{wal:?}");
+    assert_eq!(wal.kept_bytes, None);
+    let plan = plan(&facts);
+    let follow = &plan.methods[1];
+    // The table without a key is what it lacks.
+    assert!(follow.why_not.as_ref().unwrap().contains("on 1 tables"), "{follow:?}");
+    case.source.batch("ALTER TABLE log REPLICA IDENTITY FULL").await.unwrap();
+    let facts = gather(&clusters, &policy, &cancel).await.unwrap();
+    let plan = vecferry_core::plan::plan(&facts);
+    assert!(plan.methods[1].possible && plan.methods[1].seconds.is_some(), "{plan:#?}");
+    let choice = plan.apply_start.unwrap();
+    assert!(choice.kept_bytes.is_some() && choice.why.contains("write-ahead log"), "{choice:?}");
+    assert_eq!(plan.steps.last().map(|step| step.phase), Some(Phase::Following));
+    let copy = Policy { method: Some(Method::Copy), ..Policy::default() };
+    assert_eq!(gather(&clusters, &copy, &cancel).await.unwrap().probe.wal, None);
+}
+
+#[tokio::test]
 async fn an_empty_source_and_a_missing_target_still_give_a_plan() {
     let mut case = Case::new("empty").await;
     let nothing = plan(&case.gather().await);

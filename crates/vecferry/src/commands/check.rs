@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vecferry_core::policy::{Method, Policy};
 use vecferry_core::preflight::{Finding, Report, Severity, check};
 
 use crate::cli::Check;
@@ -14,7 +15,11 @@ use crate::units::counted;
 /// Runs the command.
 pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let clusters = settings.clusters()?;
-    let policy = settings.policy(&args.selection, &args.work);
+    let policy = Policy {
+        method: Some(args.method.map_or(Method::Copy, Into::into)),
+        follow: settings.follow(&args.follow, &clusters)?,
+        ..settings.policy(&args.selection, &args.work)
+    };
     let interrupt = Interrupt::listen(ui)?;
     let report = check(&clusters, &policy, &interrupt.token).await?;
     if ui.json {

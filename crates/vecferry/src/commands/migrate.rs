@@ -4,7 +4,7 @@ use vecferry_core::inspect::inspect;
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::pg::Session;
 use vecferry_core::phase::Phase;
-use vecferry_core::plan;
+use vecferry_core::plan::{self, Plan};
 use vecferry_core::policy::{self, Clusters, Existing, Policy};
 use vecferry_core::preflight::{Severity, check};
 use vecferry_core::report::Summary;
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         });
     }
     let clusters = settings.clusters()?;
-    let policy = Policy {
+    let mut policy = Policy {
         method: args.method.map(Into::into),
         follow: settings.follow(&args.follow, &clusters)?,
         ..settings.policy(&args.selection, &args.work)
@@ -52,7 +52,16 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         return Ok(Exit::No);
     }
     let estimates = match begins && !args.no_estimate {
-        true => estimates(&clusters, &policy, &interrupt, ui).await?,
+        true => {
+            let plan = measure(&clusters, &policy, &interrupt, ui).await?;
+            if policy.method == Some(policy::Method::Follow)
+                && let Some(choice) = &plan.apply_start
+            {
+                policy.follow.apply_start = choice.start;
+                ui.say(&format!("apply starts {}", choice.why));
+            }
+            plan.estimates
+        }
         // Those of a run that is continued are recorded.
         false => Vec::new(),
     };
@@ -129,16 +138,18 @@ async fn may_begin(
     Ok(false)
 }
 
-/// What the plan says of a run that begins now.
-async fn estimates(
+/// The plan of a run that begins now.
+async fn measure(
     clusters: &Clusters,
     policy: &Policy,
     interrupt: &Interrupt,
     ui: &Ui,
-) -> Result<Vec<(Phase, f64)>, Error> {
+) -> Result<Plan, Error> {
     ui.say("measuring source and target for a few seconds (--no-estimate leaves it out)");
-    let facts = plan::gather(clusters, policy, &interrupt.token).await?;
-    Ok(plan::plan(&facts).estimates)
+    // Whatever the plan would recommend: these are the estimates of what is done.
+    let method = Some(policy.method.unwrap_or(policy::Method::Copy));
+    let policy = Policy { method, ..policy.clone() };
+    Ok(plan::plan(&plan::gather(clusters, &policy, &interrupt.token).await?))
 }
 
 fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {

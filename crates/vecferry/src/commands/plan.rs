@@ -1,6 +1,7 @@
 //! `plan`: what there is, the methods side by side, and the steps of one.
 
-use vecferry_core::plan::{ClusterSummary, MethodPlan, Plan, gather, plan};
+use vecferry_core::plan::{ClusterSummary, Method, MethodPlan, Plan, gather, plan};
+use vecferry_core::policy::Policy;
 
 use crate::cli;
 use crate::error::{Error, Exit};
@@ -12,11 +13,15 @@ use crate::units::{count, duration, size};
 /// Runs the command.
 pub(crate) async fn run(args: &cli::Plan, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let clusters = settings.clusters()?;
-    let policy = settings.policy(&args.selection, &args.work);
+    let asked = args.method.map(Into::into);
+    let policy = Policy {
+        method: asked,
+        follow: settings.follow(&args.follow, &clusters)?,
+        ..settings.policy(&args.selection, &args.work)
+    };
     let interrupt = Interrupt::listen(ui)?;
     ui.say("measuring source and target for a few seconds");
     let plan = plan(&gather(&clusters, &policy, &interrupt.token).await?);
-    let asked = args.method.map(Into::into);
     let possible =
         plan.methods.iter().any(|one| one.possible && asked.is_none_or(|m| m == one.method));
     if ui.json {
@@ -34,7 +39,7 @@ fn render(plan: &Plan, ui: &Ui) -> String {
     blocks.push(methods(plan, ui));
     blocks.push(explanations(plan));
     blocks.push(match plan.recommended {
-        Some(method) => format!("{}\n\n{}", recommendation(method), steps(plan)),
+        Some(method) => format!("{}\n\n{}", recommendation(plan, method), steps(plan)),
         None => {
             "no method is possible as things are; `vecferry check` says what is in the way".into()
         }
@@ -53,6 +58,10 @@ fn alone(plan: &Plan, method: &MethodPlan) -> String {
         return format!("{} is not possible here: {why_not}", name(method.method));
     }
     let mut blocks = vec![steps(plan)];
+    if method.method == Method::Follow {
+        blocks.extend(apply_start(plan));
+        blocks.push(format!("downtime: {}", method.downtime));
+    }
     blocks.extend(notes(plan));
     blocks.join("\n\n")
 }
@@ -133,12 +142,20 @@ fn explanations(plan: &Plan) -> String {
         row("downtime", &method.downtime);
         row("price", &method.price.note);
         row("could lose", &method.could_lose);
+        if let (Method::Follow, Some(choice)) = (method.method, &plan.apply_start) {
+            row("apply starts", &choice.why);
+        }
     }
     table(&["method", "", ""], &[], rows)
 }
 
-fn recommendation(method: vecferry_core::plan::Method) -> String {
-    format!("recommended: {}", name(method))
+fn recommendation(plan: &Plan, method: Method) -> String {
+    let reason = plan.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("recommended: {}{reason}", name(method))
+}
+
+fn apply_start(plan: &Plan) -> Option<String> {
+    Some(format!("apply starts {}", plan.apply_start.as_ref()?.why))
 }
 
 fn steps(plan: &Plan) -> String {
@@ -167,6 +184,6 @@ fn time(seconds: Option<f64>) -> String {
     seconds.map_or("?".into(), duration)
 }
 
-fn name(method: vecferry_core::plan::Method) -> String {
+fn name(method: Method) -> String {
     format!("{method:?}").to_lowercase()
 }

@@ -123,7 +123,9 @@ fn words(state: FollowState, ui: &Ui) -> String {
         FollowState::Unknown => "applying as far as the receiver can tell".into(),
         FollowState::NotSubscribed => "not subscribed".into(),
         FollowState::Disconnected => red("not connected; the server tries again by itself"),
-        FollowState::Stopped => red("stopped; `vecferry migrate` says why"),
+        FollowState::Stopped => {
+            red("stopped by an error, or disabled; `vecferry migrate` says why")
+        }
         FollowState::PublicationMissing => {
             red("the publication is gone; `vecferry migrate` says more")
         }
@@ -316,7 +318,7 @@ mod tests {
             "lag         3.0 MiB, 0.5s",
             "apply       1.9 MiB/s",
             "WAL kept    1.0 GiB, 1.0 MiB more until the slot may be lost",
-            "link        vecferry_1_0: stopped; `vecferry migrate` says why",
+            "link        vecferry_1_0: stopped by an error, or disabled; `vecferry migrate` says why",
             "warning     slot vecferry_1_0",
         ] {
             assert!(text.contains(line), "{line} not in\n{text}");

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use vecferry_core::Side;
 use vecferry_core::verify::content::{Content, Standing, TableContent};
 use vecferry_core::verify::keys::RowDifferences;
 use vecferry_core::verify::large_object::LargeObjects;
 use vecferry_core::verify::recall::{Found, Recall};
 use vecferry_core::verify::structure::{Difference, Structure};
 use vecferry_core::verify::vector::Vectors;
-use vecferry_core::verify::{Against, Options, Verdict, verify, verify_recorded};
+use vecferry_core::verify::{Against, Answer, Options, Verdict, verify, verify_recorded};
 
 use crate::cli::{Verify, Work};
 use crate::error::{Error, Exit};
@@ -62,6 +63,10 @@ fn options(args: &Verify) -> Options {
             .recall_seconds
             .map_or(default.recall_time, |seconds| Duration::from_secs(seconds.into())),
         recall_tolerance: args.recall_tolerance.unwrap_or(default.recall_tolerance),
+        apply_wait: args
+            .apply_wait
+            .map_or(default.apply_wait, |seconds| Duration::from_secs(seconds.into())),
+        read_again: default.read_again,
     }
 }
 
@@ -83,21 +88,32 @@ fn render(verdict: &Verdict, ui: &Ui) -> String {
     if !notes.is_empty() {
         blocks.push(notes.join("\n"));
     }
+    blocks.extend(read_again(verdict));
+    let not_proven: Vec<String> =
+        verdict.not_proven.iter().map(|why| format!("not proven: {why}")).collect();
+    blocks.push(not_proven.join("\n"));
     blocks.push(conclusion(verdict, ui));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n")
 }
 
 fn overview(verdict: &Verdict, ui: &Ui) -> String {
-    let row = |name: &str, matches: bool, what: String, seconds: f64| {
-        vec![name.to_owned(), answer(matches, ui), what, duration(seconds)]
+    let judged = |name: &str, said: String, what: String, seconds: f64| {
+        vec![name.to_owned(), said, what, duration(seconds)]
     };
+    let row = |name: &str, matches, what, seconds| judged(name, answer(matches, ui), what, seconds);
     let Verdict { structure, content, large_objects, vectors, recall, .. } = verdict;
     let mut rows = Vec::new();
     if let Some(structure) = structure {
         rows.push(row("structure", structure.matches, compared(structure), structure.seconds));
     }
-    rows.push(row("rows", content.matches, rows_compared(content), content.seconds));
+    let proven = |all_proven: bool, matches| match all_proven {
+        true => answer(matches, ui),
+        false => ui.coloured(Colour::Yellow, "not proven"),
+    };
+    let certain = content.matches || content.tables.iter().any(|one| !one.matches && one.proven);
+    let said = proven(certain, content.matches);
+    rows.push(judged("rows", said, rows_compared(content), content.seconds));
     if let Some(objects) = large_objects.as_ref().filter(|one| one.objects + one.extra > 0) {
         let amount = counted(objects.objects, "object");
         let how = match objects.digests {
@@ -109,7 +125,9 @@ fn overview(verdict: &Verdict, ui: &Ui) -> String {
     if !vectors.columns.is_empty() {
         let columns = counted(vectors.columns.len() as u64, "column");
         let what = format!("{} in {columns}", counted(vectors.vectors, "vector"));
-        rows.push(row("vectors", vectors.matches, what, vectors.seconds));
+        let wrong = vectors.columns.iter().any(|one| !one.matches && one.proven);
+        let said = proven(vectors.matches || wrong, vectors.matches);
+        rows.push(judged("vectors", said, what, vectors.seconds));
     }
     if let Some(recall) = recall {
         rows.push(row("recall", recall.matches, recall_measured(recall), recall.seconds));
@@ -252,7 +270,9 @@ fn details(content: &TableContent, against: Against) -> String {
     }
     let (rows, more) = first(&content.bots_differing, |bot| {
         let (source, target) = (count(bot.source_rows), count(bot.target_rows));
-        vec![bot.bot.clone(), standing(bot.standing).into(), source, target]
+        let certainty = if bot.proven { "" } else { ", not proven" };
+        let is = format!("{}{certainty}", standing(bot.standing));
+        vec![bot.bot.clone(), is, source, target]
     });
     if !rows.is_empty() {
         let title = format!("bot of {}", content.table);
@@ -340,21 +360,55 @@ fn bots(recall: &Recall) -> String {
     table(&header, &[1, 2, 3, 4, 5], rows.collect())
 }
 
+/// What was read again for the changes under way.
+fn read_again(verdict: &Verdict) -> Option<String> {
+    let in_use = verdict.in_use?;
+    let tables = &verdict.content.tables;
+    let bots: usize = tables.iter().map(|table| table.bots_read_again).sum();
+    let whole =
+        tables.iter().filter(|table| table.read_again > 0 && table.bots_read_again == 0).count();
+    let mut what = Vec::new();
+    if bots > 0 {
+        what.push(counted(bots as u64, "bot"));
+    }
+    if whole > 0 {
+        what.push(counted(whole as u64, "table"));
+    }
+    let were = if bots + whole == 1 { "was" } else { "were" };
+    let waited = duration(verdict.waited_seconds);
+    (!what.is_empty()).then(|| {
+        format!(
+            "{} {were} read again because the {in_use} is in use; {waited} waited for what was under way",
+            what.join(" and ")
+        )
+    })
+}
+
 fn conclusion(verdict: &Verdict, ui: &Ui) -> String {
     let took = duration(verdict.seconds);
     let what = match verdict.against {
         Against::Source => "the source",
         Against::Record => "the record of its migration",
     };
+    if verdict.answer == Answer::NotProven {
+        let said = format!("the target could not be proven to match {what}");
+        return format!(
+            "{} (tried for {took}); nothing is known to differ\nnext: vecferry status, then vecferry verify again; cutover verifies behind its fence, when nothing is written",
+            ui.coloured(Colour::Yellow, &said)
+        );
+    }
     if !verdict.matches {
         let answer = ui.coloured(Colour::Red, &format!("the target differs from {what}"));
         return format!("{answer} (found in {took})");
     }
     let answer = ui.coloured(Colour::Green, &format!("the target matches {what}"));
     let how = if verdict.quick { "quick, without digests and recall; " } else { "" };
-    format!(
-        "{answer} ({how}{took})\nnext: point the application at the target, then vecferry cleanup"
-    )
+    let next = match verdict.in_use {
+        None => "point the application at the target, then vecferry cleanup",
+        Some(Side::Source) => "vecferry cutover",
+        Some(Side::Target) => "vecferry cleanup, when the way back is no longer needed",
+    };
+    format!("{answer} ({how}{took})\nnext: {next}")
 }
 
 /// The first rows of a list, and a line about the rest.

@@ -68,6 +68,42 @@ async fn a_follow_that_is_detached_goes_on_and_is_cleaned_up_on_both_sides() {
 }
 
 #[tokio::test]
+async fn check_and_plan_of_a_follow_say_what_it_needs_and_never_a_password() {
+    let (source, target) = databases("checked_follow").await;
+    let secret = |url: &str| url.replacen("postgres@", "postgres:hunter2@", 1);
+    let program =
+        program(&secret(source.url()), &secret(target.url())).set("VECFERRY_LOG", "trace");
+    let talkative = |words: &[&str]| program.run(&[words, &["-vvv"]].concat());
+    let checked = talkative(&["check", "--method", "follow", "--json"]).expect(0);
+    let names = checked.json()["checked"].to_string();
+    assert!(names.contains("target reaches source") && names.contains("way back"), "{names}");
+    let copy = program.run(&["check", "--json"]).expect(0).json()["checked"].to_string();
+    assert!(!copy.contains("target reaches source"), "{copy}");
+    let planned = talkative(&["plan", "--method", "follow"]).expect(0);
+    for words in ["catch-up", "replication slot on the source", "apply starts when the indexes"] {
+        assert!(planned.stdout.contains(words), "{words} is not in\n{}", planned.stdout);
+    }
+    // The plan's choice is the run's, unless the operator has one.
+    let migrated = talkative(&["migrate", "--method", "follow", "--detach"]).expect(0);
+    assert!(
+        migrated.stderr.contains("apply starts when the indexes are built"),
+        "{}",
+        migrated.stderr
+    );
+    for ran in [&checked, &planned, &migrated] {
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("hunter2"), "{}", ran.stderr);
+    }
+    program.run(&["cleanup", "--yes"]).expect(0);
+    source.batch("ALTER TABLE items DROP CONSTRAINT items_pkey").await.unwrap();
+    let refused = program.run(&["check", "--method", "follow"]).expect(1).stdout;
+    assert!(refused.contains("REPLICA IDENTITY FULL"), "{refused}");
+    let refused = program.run(&["plan", "--method", "follow"]).expect(1).stdout;
+    assert!(refused.contains("--set-replica-identity"), "{refused}");
+    let set = ["check", "--method", "follow", "--set-replica-identity", "--existing", "replace"];
+    program.run(&set).expect(0);
+}
+
+#[tokio::test]
 async fn an_interrupt_ends_the_watching_and_nothing_else() {
     let (source, target) = databases("watched").await;
     let program = program(source.url(), target.url());
@@ -98,7 +134,7 @@ async fn after_a_kill_cleanup_needs_the_source_or_leave_to_do_without_it() {
     assert!(refused.stderr.contains("--without-source"), "{}", refused.stderr);
     let without = Program::new().set("VECFERRY_TARGET", target.url());
     let cleaned = without.run(&["cleanup", "--yes", "--without-source"]).expect(0);
-    assert!(cleaned.stdout.contains("pg_drop_replication_slot"), "{}", cleaned.stdout);
+    assert!(cleaned.stdout.contains("kept: not looked at"), "{}", cleaned.stdout);
     assert!(ours(&source).await > 0 && ours(&target).await == 0);
     let kept = reached.run(&["cleanup", "--yes"]).expect(0);
     assert!(kept.stdout.contains("another migration"), "{}", kept.stdout);
@@ -131,6 +167,28 @@ async fn a_kill_in_any_phase_leaves_nothing_that_cleanup_does_not_find() {
         program.run(&["cleanup", "--yes"]).expect(0);
         assert_eq!((ours(&source).await, ours(&target).await), (0, 0), "{phase}");
     }
+}
+
+#[tokio::test]
+async fn a_restart_asks_and_begins_again_with_its_checks() {
+    let (source, target) = databases("restarted").await;
+    let program = program(source.url(), target.url());
+    program.run(&FOLLOW).expect(0);
+    let id = |program: &Program| {
+        program.run(&["status", "--json"]).expect(0).json()["migration"].clone()
+    };
+    let first = id(&program);
+    let again = ["migrate", "--restart", "--method", "follow", "--detach", "--no-estimate"];
+    let unasked = program.run(&again).expect(2);
+    assert!(unasked.stderr.contains("throw away migration"), "{}", unasked.stderr);
+    program.run(&[&again[..], &["--yes"]].concat()).expect(0);
+    assert_ne!(id(&program), first);
+    // As a cutover leaves it.
+    target.batch("UPDATE vecferry.migration SET phase = 'done'").await.unwrap();
+    let refused = program.run(&[&again[..], &["--yes"]].concat()).expect(4);
+    assert!(refused.stderr.contains("vecferry cleanup"), "{}", refused.stderr);
+    program.run(&["cleanup", "--yes"]).expect(0);
+    assert_eq!((ours(&source).await, ours(&target).await), (0, 0));
 }
 
 #[tokio::test]

@@ -13,4 +13,5 @@ mod life;
 mod migrating;
 mod mistakes;
 mod program;
+mod verifying;
 mod words;

@@ -1,5 +1,7 @@
 //! A healthy pair of clusters, spoilt in one way at a time: which check speaks, how loudly, about what.
 
+mod follow;
+
 use super::*;
 use crate::inventory::{Constraint, Extension, TableKind, View};
 use crate::pg::programs::{Program, Programs};
@@ -49,7 +51,12 @@ fn extra(port: u16) -> Extra {
 fn side(side: Side, major: u32, vector: &str) -> SideFacts {
     let extra = extra(u16::try_from(major).unwrap());
     let second = Some(Identity { backend_pid: 101, ..extra.identity.clone() });
-    let known = Known { inventory: sample::inventory(major, Some(vector)), extra, second };
+    let known = Known {
+        inventory: sample::inventory(major, Some(vector)),
+        extra,
+        second,
+        replication: None,
+    };
     let dsn: Dsn = "postgresql://app@db.example/kb?sslmode=verify-full".parse().unwrap();
     SideFacts::new(side, &dsn, Ok(known))
 }
@@ -77,6 +84,8 @@ fn healthy() -> Facts {
             not_finite: 0,
         }],
         filled: vec![],
+        source_from_target: None,
+        target_from_source: None,
         left_out: vec![],
     }
 }

@@ -121,9 +121,45 @@ fn rows_come_in_an_order_no_locale_changes_and_only_those_in_question() {
     let table = table();
     let scope = scope(&table);
     let search = Search { scope: &scope, source: &table, bots: Some("bots".into()), show: 1 };
-    assert_eq!(
-        select(&search),
-        "SELECT \"id\"::text COLLATE \"C\", \"bot\", \"text\", \"search\" FROM ONLY \"s\".\"t\" \
-         WHERE bots AND ours ORDER BY 1"
-    );
+    for (versions, columns) in [(false, ""), (true, ", ctid, xmin")] {
+        let sql = select(&search, versions);
+        let expected = format!(
+            "SELECT \"id\"::text COLLATE \"C\", \"bot\", \"text\", \"search\"{columns} FROM ONLY \"s\".\"t\" \
+             WHERE bots AND ours ORDER BY 1"
+        );
+        assert_eq!(sql, expected);
+    }
+}
+
+#[test]
+fn a_row_that_is_written_while_it_is_compared_is_counted_and_not_blamed() {
+    let versioned = |key: &str, text: &str, writer: &str| {
+        let values = [key, "a", text, "x", "(0,1)", writer].map(Some);
+        Row::parse(CopyFormat::Binary, binary(&values), 1).unwrap()
+    };
+    let (one, other) = (versioned("1", "x", "700"), versioned("1", "y", "9"));
+    let table = table();
+    let scope = scope(&table);
+    let search = Search { scope: &scope, source: &table, bots: None, show: 9 };
+    for (source, target, advance, blamed, changing) in [
+        (Some((&one, true)), Some((&other, true)), Advance::Both, 1, 0),
+        (Some((&one, false)), Some((&other, true)), Advance::Both, 0, 1),
+        (Some((&one, true)), Some((&other, false)), Advance::Both, 0, 1),
+        (Some((&one, false)), None, Advance::Source, 0, 1),
+        (Some((&one, true)), None, Advance::Source, 1, 0),
+        (None, Some((&other, false)), Advance::Target, 0, 1),
+        (None, Some((&other, true)), Advance::Target, 1, 0),
+        (None, None, Advance::End, 0, 0),
+    ] {
+        let mut finder = Finder::new(&search);
+        assert_eq!(finder.meet(source, target), advance);
+        let found = finder.found;
+        let all = found.missing + found.extra + found.changed;
+        assert_eq!((all, found.changing), (blamed, changing), "{source:?} {target:?}");
+        assert!(found.first.iter().all(|row| row.columns.iter().all(|name| name == "text")));
+    }
+    let mut finder = Finder::new(&search);
+    let same = versioned("1", "x", "9");
+    assert_eq!(finder.meet(Some((&one, true)), Some((&same, true))), Advance::Both);
+    assert_eq!(finder.found.changed, 0, "each side has writers of its own");
 }

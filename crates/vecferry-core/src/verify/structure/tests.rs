@@ -360,3 +360,30 @@ fn what_is_defined_otherwise_is_a_difference_and_what_a_version_may_write_otherw
         assert_eq!((lost, found.len()), (0, notes), "{differences:?} {found:?}");
     }
 }
+
+#[test]
+fn what_a_migration_has_yet_to_do_is_a_note_or_said_to_be_to_come() {
+    let mut target = catalog();
+    target.sequences[0].last_value = None;
+    let during = |target: &Catalog, progress: Progress| {
+        compare_during(&catalog(), target, &Policy::default(), progress)
+    };
+    let following = Progress { positions_later: true, building: None };
+    let found = during(&target, following);
+    assert!(found.matches && found.notes[0].contains("the cutover sets them"), "{found:?}");
+    assert!(!during(&target, Progress::default()).matches);
+    target.sequences[0].options = "other".into();
+    assert!(!during(&target, following).matches, "only positions are set later");
+    let mut target = catalog();
+    for table in &mut target.inventory.tables {
+        table.indexes.clear();
+    }
+    let building = Progress { positions_later: true, building: Some(Phase::Indexes) };
+    let found = during(&target, building);
+    assert!(!found.matches, "the target is not ready");
+    let said = &found.differences[0].difference;
+    assert!(
+        said.starts_with("not there yet, the migration is in phase indexes: missing"),
+        "{said}"
+    );
+}
