@@ -7,12 +7,13 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::cutover::step::{Direction, Step};
 use crate::error::{Error, Result, Side};
 use crate::index::build::read_progress;
 use crate::pg::{Dsn, Session};
 use crate::phase::Phase;
 use crate::policy::Method;
-use crate::store::{self, IndexRecord, MigrationRecord, RelationRecord, Totals};
+use crate::store::{self, CrossingRecord, IndexRecord, MigrationRecord, RelationRecord, Totals};
 pub use follow::{FollowState, FollowStatus, LinkStatus};
 
 /// The newest migration found on a target.
@@ -62,6 +63,43 @@ pub struct Status {
     pub last_error: Option<String>,
     /// How apply is doing; `None` in a `copy`.
     pub follow: Option<FollowStatus>,
+    /// The cutover and the rollback, as far as they were begun.
+    pub crossings: Vec<CrossingStatus>,
+}
+
+/// How far a cutover or rollback is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CrossingStatus {
+    /// Which way.
+    pub direction: Direction,
+    /// The step that is recorded; before `switching` and after `undone` the sender's fence may be up.
+    pub step: Step,
+    /// Whether a cutover has, or is to have, a way back.
+    pub way_back: bool,
+    /// When the application was switched, RFC 3339.
+    pub switched_at: Option<String>,
+    /// Seconds from the fence to the switch.
+    pub downtime_seconds: Option<f64>,
+    /// Why it was undone, or what stopped it.
+    pub last_error: Option<String>,
+}
+
+/// Cutover and rollback of a migration, in that order.
+async fn crossings(session: &Session, id: &str) -> Result<Vec<CrossingStatus>> {
+    let mut found = Vec::new();
+    for direction in [Direction::Cutover, Direction::Rollback] {
+        if let Some(record) = CrossingRecord::read(session, id, direction).await? {
+            found.push(CrossingStatus {
+                direction,
+                step: record.step,
+                way_back: record.way_back,
+                switched_at: record.switched_at,
+                downtime_seconds: record.downtime_seconds,
+                last_error: record.last_error,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// One table of a migration.
@@ -126,8 +164,10 @@ pub async fn status_of(target: &Dsn, source: Option<&Dsn>) -> Result<Option<Stat
         Method::Follow => Some(follow::read(&session, source, &record).await?),
         _ => None,
     };
+    let crossings = crossings(&session, &record.id).await?;
     Ok(Some(Status {
         version: 1,
+        crossings,
         migration: record.id,
         method: record.route.method().to_string(),
         source: record.source.address,

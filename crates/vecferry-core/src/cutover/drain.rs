@@ -6,6 +6,7 @@
 //! receiver, which flushes what apply has committed, and then on the sender, whose walsender passes it, says so, and is
 //! answered.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ pub(crate) async fn drain(
     cancel: &CancellationToken,
 ) -> Result<Option<Reason>> {
     let begun = Instant::now();
-    let mut pause = SHORTEST;
+    let (mut pause, mut errors) = (SHORTEST, HashMap::new());
     loop {
         nudge(receiver).await?;
         nudge(sender).await?;
@@ -47,6 +48,10 @@ pub(crate) async fn drain(
             }
             if let Some(reason) = unhealthy(&state).filter(|_| is_final(&state)) {
                 return Ok(Some(reason));
+            }
+            let failed = state.subscription.as_ref().and_then(|one| one.apply_errors).unwrap_or(0);
+            if failed > *errors.entry(link.name.clone()).or_insert(failed) {
+                return Ok(Some(cannot_apply(&link.name)));
             }
             behind.push(state);
         }
@@ -67,6 +72,14 @@ pub(crate) async fn drain(
 /// A connection that broke is made again by the servers; nothing else mends itself.
 fn is_final(state: &LinkState) -> bool {
     state.health() != Health::Disconnected
+}
+
+/// The server tries again in some seconds, and most likely in vain; the application does not wait for that.
+fn cannot_apply(name: &str) -> Reason {
+    Reason::no(
+        format!("a change of {name} could not be applied"),
+        "`vecferry status` and `vecferry migrate` say which; mend it and run again",
+    )
 }
 
 fn too_slow(behind: &[LinkState], lsn: Lsn, timeout: Duration) -> Reason {

@@ -449,6 +449,31 @@ async fn a_target_that_differs_is_never_switched_to() {
     assert_eq!(crossing.go(&full).await.unwrap().end, End::Done);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_last_change_that_cannot_be_applied_gives_the_source_back_at_once() {
+    let crossing = Crossing::new("conflict").await;
+    crossing.target.batch("INSERT INTO items (id) VALUES ('taken')").await.unwrap();
+    // Held back until the fence is up: apply waits for this lock.
+    let holder = crossing.target.connect().await.unwrap();
+    holder.batch_execute("BEGIN; LOCK TABLE items IN SHARE MODE").await.unwrap();
+    crossing.source.batch("INSERT INTO items (id) VALUES ('taken')").await.unwrap();
+    let mut work = JoinSet::new();
+    let (url, target) = (crossing.source.url().to_owned(), holder);
+    work.spawn(async move {
+        let session = vecferry_testkit::Session::open(&url).await.unwrap();
+        let up = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'vecferry_fence')";
+        while !session.query_one(up, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        target.batch_execute("ROLLBACK").await.unwrap();
+    });
+    let outcome = crossing.go(&Options { way_back: false, ..cutover() }).await.unwrap();
+    assert_eq!(outcome.end, End::Undone, "{outcome:#?}");
+    let stopped = outcome.stopped.unwrap().what;
+    assert!(stopped.contains("could not be applied") || stopped.contains("stopped"), "{stopped}");
+    crossing.assert_undone("conflict").await;
+}
+
 /// What both databases and their clusters hold for this migration.
 async fn everything(crossing: &Crossing) -> Vec<String> {
     let mut all = schema(&crossing.source);

@@ -4,8 +4,11 @@ use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
 use serde::Serialize;
+use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::phase::Phase;
-use vecferry_core::status::{FollowState, FollowStatus, LinkStatus, Status, status_of};
+use vecferry_core::status::{
+    CrossingStatus, FollowState, FollowStatus, LinkStatus, Status, status_of,
+};
 
 use crate::cli;
 use crate::error::{Error, Exit};
@@ -70,6 +73,7 @@ fn render(status: &Status, ui: &Ui) -> String {
         ));
     }
     lines.extend(status.follow.iter().flat_map(|follow| following(follow, status.phase, ui)));
+    lines.extend(status.crossings.iter().map(|one| crossing(one, status.running, ui)));
     for index in &status.indexes {
         let percent =
             index.percent.map_or(String::new(), |p| format!("  {} {p:.0}%", bar(p / 100.0)));
@@ -128,6 +132,33 @@ fn words(state: FollowState, ui: &Ui) -> String {
         FollowState::SlotMissing => red("the slot is gone; `vecferry migrate` says more"),
         FollowState::SlotLost => red("the slot has lost its WAL; `vecferry migrate` says more"),
     }
+}
+
+/// How far a cutover or rollback is, and what leads on where nobody works on it.
+fn crossing(one: &CrossingStatus, running: bool, ui: &Ui) -> String {
+    let step = one.step.as_str();
+    let text = match one.step {
+        Step::Finished => {
+            let seconds = one.downtime_seconds.unwrap_or_default();
+            let at = one.switched_at.as_deref().unwrap_or("an unknown time");
+            format!("done at {at}, writes were refused for {seconds:.1}s")
+        }
+        Step::Undone => {
+            format!("undone, nothing was switched: {}", one.last_error.as_deref().unwrap_or("-"))
+        }
+        _ if running => format!("at step {step}"),
+        _ => {
+            let stopped = ui.coloured(Colour::Red, &format!("stopped at step {step}"));
+            let other = match (one.direction, one.way_back || one.step.is_before_the_switch()) {
+                (Direction::Cutover, true) => ", `vecferry rollback` goes back",
+                _ => "",
+            };
+            let fence = "writes may be refused on the";
+            let (sender, on) = (one.direction.sender(), one.direction);
+            format!("{stopped}, {fence} {sender}; `vecferry {on}` goes on{other}")
+        }
+    };
+    format!("{:<12}{text}", one.direction.as_str())
 }
 
 /// How apply is doing; of every link where there are several, or where one is not well.
@@ -246,6 +277,7 @@ mod tests {
             indexes_total: 2,
             last_error: Some("target: cannot write".into()),
             follow: None,
+            crossings: Vec::new(),
         };
         let text = render(&status, &Ui::new(&Output::default()));
         for part in
