@@ -215,8 +215,7 @@ async fn read_way_back(
                  current_setting('max_replication_slots'))::bigint \
                  - (SELECT count(*) FROM pg_subscription WHERE subname <> $1)";
     let left = ground.source.query_one("read what is left for apply", sql, &[&link.name]).await?;
-    let options = way_back::options(ground.source, ground.target, relations).await?;
-    let address = way_back::target_from_source(ground.clusters, ground.policy);
+    let address = crate::follow::target_from_source(ground.clusters, ground.policy);
     let target = inspect(ground.target).await?;
     let moved = |name: &QualifiedName| relations.iter().any(|one| one.relation.name == *name);
     let lacking = target
@@ -230,7 +229,7 @@ async fn read_way_back(
         may_replicate: row.get::<_, Option<bool>>(3).unwrap_or(false),
         free_workers: left.get(0),
         free_origins: left.get(1),
-        refused: way_back::refused(ground.source, &link, address, options).await?,
+        refused: way_back::refused(ground.source, &link, &address).await?,
         identities: lacking.map(|table| (table.name.plain(), identity::mend(table))).collect(),
     })
 }

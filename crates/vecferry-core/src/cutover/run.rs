@@ -384,7 +384,7 @@ impl Crossing<'_> {
             return way_back::tear_down(source, target, &back).await;
         }
         let options = way_back::options(source, target, &self.gathered.relations).await?;
-        let address = way_back::target_from_source(clusters, policy);
+        let address = crate::follow::target_from_source(clusters, policy);
         way_back::subscribe(source, &back, &address, options).await
     }
 

@@ -10,20 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, Side};
 use crate::follow::link::{self, Link, SubscriptionOptions};
+use crate::follow::reach::{Answer, reach};
 use crate::follow::state::{current_lsn, nudge};
 use crate::inspect::inspect_server;
 use crate::pg::{CopyFormat, Dsn, QualifiedName, Session};
-use crate::policy::{Clusters, Policy};
 use crate::store::RelationRecord;
 
 /// How long making the slot may wait for transactions of the target.
 const SLOT_PATIENCE: Duration = Duration::from_secs(60);
-
-/// The target as the source's server reaches it.
-pub(crate) fn target_from_source(clusters: &Clusters, policy: &Policy) -> Dsn {
-    let ours = || clusters.target.clone().without_certificate_file();
-    policy.follow.target_from_source.clone().unwrap_or_else(ours)
-}
 
 /// Makes publication and slot on the target, after the statements that give tables a replica identity: a published
 /// table without one refuses the application's updates, and apply's.
@@ -92,36 +86,19 @@ pub(crate) async fn options(
     })
 }
 
-/// Why the source's server cannot subscribe to the target, if it cannot: tried for real, in a transaction that is
-/// rolled back.
+/// Why the source's server cannot subscribe to the target, if it cannot: tried for real.
 ///
 /// # Errors
 /// [`Error::Postgres`] when the connection to the source is lost.
-pub(crate) async fn refused(
-    source: &Session,
-    link: &Link,
-    target: Dsn,
-    options: SubscriptionOptions,
-) -> Result<Option<String>> {
+pub(crate) async fn refused(source: &Session, link: &Link, target: &Dsn) -> Result<Option<String>> {
     if link::subscription_exists(source, &link.name).await? {
         return Ok(None);
     }
-    let mut near = target;
-    near.connect_timeout = near.connect_timeout.min(10);
-    let sql = link::create_subscription_sql(link, &near, options);
-    let quiet = "BEGIN; SET LOCAL client_min_messages = error";
-    source.batch("begin", quiet).await?;
-    let tried = source.batch("create a subscription", &sql).await;
-    source.batch("roll back", "ROLLBACK").await?;
-    match tried {
-        Ok(()) => Ok(None),
-        Err(error) if error.sqlstate().is_some() => {
-            let why = std::error::Error::source(&error)
-                .map_or(error.to_string(), |cause| cause.to_string());
-            Ok(Some(why))
-        }
-        Err(error) => Err(error),
-    }
+    Ok(match reach(source, target).await? {
+        Answer::Reached => None,
+        Answer::Refused { message, .. } => Some(message),
+        Answer::Silence { seconds } => Some(format!("no answer within {seconds} s")),
+    })
 }
 
 /// Creates the subscription on the source, where it is not there, and starts it.
@@ -135,8 +112,9 @@ pub(crate) async fn subscribe(
     options: SubscriptionOptions,
 ) -> Result<()> {
     if !link::subscription_exists(source, &link.name).await? {
-        let sql = link::create_subscription_sql(link, target, options);
-        let made = source.batch("create a subscription", &sql).await;
+        source.batch("begin", "BEGIN").await?;
+        let made = link::create_subscription(source, link, target, options).await;
+        source.batch("end", if made.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
         made.map_err(|error| match error.sqlstate() {
             Some(state) if state.starts_with("08") => error.with_hint(
                 "the source's server must reach the target; give the address it sees with --target-from-source",

@@ -163,13 +163,27 @@ pub(crate) struct SubscriptionOptions {
     pub receiver_version: u32,
 }
 
-/// The statement that creates the subscription on the existing slot, disabled. It connects to the sender, and may run
-/// inside a transaction, so that the record can commit with it.
-pub(crate) fn create_subscription_sql(
+/// Creates the subscription on the existing slot, disabled; connects to the sender. To be run in a transaction, with
+/// which the record can commit.
+///
+/// # Errors
+/// [`Error::Postgres`]: SQLSTATE 08006 when the receiver's server cannot reach the sender, 42501 when the role may not
+/// subscribe.
+pub(crate) async fn create_subscription(
+    receiver: &Session,
     link: &Link,
     sender: &Dsn,
     options: SubscriptionOptions,
-) -> String {
+) -> Result<()> {
+    let doing = "create a subscription";
+    let sql = "SELECT set_config('vecferry.conninfo', $1, true)";
+    receiver.query_one(doing, sql, &[&sender.conninfo()]).await?;
+    receiver.batch(doing, &create_subscription_sql(link, options)).await
+}
+
+/// The block that creates the subscription. A server writes a statement that fails into its log, and this one holds a
+/// password: so the connection string comes as a parameter, and a failure is told without its statement.
+fn create_subscription_sql(link: &Link, options: SubscriptionOptions) -> String {
     let parallel = options.sender_version >= 160_000 && options.receiver_version >= 160_000;
     let mut with = vec![
         "create_slot = false".to_owned(),
@@ -189,10 +203,16 @@ pub(crate) fn create_subscription_sql(
         with.push("origin = none".to_owned());
     }
     let name = quote_ident(&link.name);
-    format!(
-        "CREATE SUBSCRIPTION {name} CONNECTION {} PUBLICATION {name} WITH ({})",
-        quote_literal(&sender.conninfo()),
+    let create = format!(
+        "CREATE SUBSCRIPTION {name} CONNECTION %L PUBLICATION {name} WITH ({})",
         with.join(", ")
+    );
+    format!(
+        "DO $vecferry$ DECLARE words text; BEGIN \
+         EXECUTE format({}, current_setting('vecferry.conninfo')); \
+         EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS words = MESSAGE_TEXT; \
+         RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = words; END $vecferry$",
+        quote_literal(&create)
     )
 }
 
@@ -290,14 +310,13 @@ mod tests {
 
     #[test]
     fn a_subscription_asks_for_what_both_servers_know() {
-        let dsn: Dsn = "postgresql://u:it's@h/d".parse().unwrap();
         let sql = |sender_version, receiver_version| {
             let options = SubscriptionOptions { binary: true, sender_version, receiver_version };
-            create_subscription_sql(&Link::forward("a", 0), &dsn, options)
+            create_subscription_sql(&Link::forward("a", 0), options)
         };
         assert!(sql(160_002, 180_004).contains("streaming = parallel"));
         assert!(sql(150_002, 180_004).contains("streaming = on"));
         assert!(!sql(160_002, 150_000).contains("origin"));
-        assert!(sql(160_002, 180_004).contains(r"password=''it\''s''"));
+        assert!(sql(160_002, 180_004).contains("slot_name = ''vecferry_a_0''"));
     }
 }

@@ -16,6 +16,7 @@ pub mod health;
 pub mod identity;
 pub(crate) mod link;
 pub mod pgoutput;
+pub mod reach;
 mod regroup;
 pub(crate) mod state;
 pub(crate) mod watch;
@@ -46,6 +47,12 @@ pub(crate) fn route(policy: &Policy) -> Result<Route> {
 pub(crate) fn source_from_target(clusters: &Clusters, policy: &Policy) -> Dsn {
     let ours = || clusters.source.clone().without_certificate_file();
     policy.follow.source_from_target.clone().unwrap_or_else(ours)
+}
+
+/// The target as the source's server reaches it.
+pub(crate) fn target_from_source(clusters: &Clusters, policy: &Policy) -> Dsn {
+    let ours = || clusters.target.clone().without_certificate_file();
+    policy.follow.target_from_source.clone().unwrap_or_else(ours)
 }
 
 /// The migration's links that have tables, in order.
@@ -95,8 +102,7 @@ pub(crate) async fn subscribe(run: &Run<'_>, begun: Instant) -> Result<()> {
     let source = source_from_target(run.clusters, run.policy);
     session.batch("begin", "BEGIN").await?;
     for link in links(session, &run.id).await? {
-        let sql = link::create_subscription_sql(&link, &source, options);
-        session.batch("create a subscription", &sql).await.map_err(cannot_reach)?;
+        link::create_subscription(session, &link, &source, options).await.map_err(cannot_reach)?;
         link::set_enabled(session, &link, true).await?;
     }
     enter_next(run, Phase::Subscribe, begun).await

@@ -155,7 +155,10 @@ impl<'a> Watch<'a> {
 
     /// One look while following; whether the migration has ended.
     async fn step_following(&mut self) -> Result<bool> {
-        let record = MigrationRecord::newest(&self.receiver).await?;
+        let record = match store::exists(&self.receiver).await? {
+            true => MigrationRecord::newest(&self.receiver).await?,
+            false => None,
+        };
         match record.filter(|record| record.id == self.run.id).map(|record| record.phase) {
             Some(Phase::Following) => {}
             Some(Phase::Done) => return Ok(true),
@@ -172,7 +175,10 @@ impl<'a> Watch<'a> {
             return Ok(false);
         }
         let states = self.look().await?;
-        let close = |state: &LinkState| state.lag_bytes().is_some_and(|lag| lag <= CAUGHT_UP_BYTES);
+        let close = |state: &LinkState| {
+            state.health() == Health::Applying
+                && state.lag_bytes().is_some_and(|lag| lag <= CAUGHT_UP_BYTES)
+        };
         self.tell(&states, states.iter().all(close));
         Ok(false)
     }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::NotRun;
 use crate::error::Side;
+pub use crate::follow::reach::Answer;
 use crate::inventory::{Inventory, Table};
 use crate::pg::programs::Programs;
 use crate::pg::{Dsn, QualifiedName, SslMode};
@@ -337,23 +338,4 @@ pub struct Way {
     pub local: bool,
     /// What came of it.
     pub answer: Answer,
-}
-
-/// What a server met when it connected to another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// It was let in as a replication connection to the database.
-    Reached,
-    /// It was not.
-    Refused {
-        /// SQLSTATE.
-        sqlstate: String,
-        /// The server's words, in one line.
-        message: String,
-    },
-    /// Nothing answered in time.
-    Silence {
-        /// How long was waited.
-        seconds: u64,
-    },
 }

@@ -1,4 +1,4 @@
--- Lets the server connect to where `vecferry.conninfo` says. See gather.rs for why it is written like this.
+-- Lets the server connect to where `vecferry.conninfo` says. See reach.rs for why it is written like this.
 DO $body$
 DECLARE
   words text;
