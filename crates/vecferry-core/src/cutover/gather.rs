@@ -1,4 +1,4 @@
-//! Reads the facts of [`super::decide`] from both clusters. Changes nothing: what it tries is rolled back.
+//! Reads the facts of [`mod@super::decide`] from both clusters. Changes nothing: what it tries is rolled back.
 
 use super::decide::{Facts, FenceFacts, WayBackFacts};
 use super::step::{Direction, Step};

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Compares both sides; `Some` says what differs or could not be proven.
 ///
 /// # Errors
-/// Those of [`verify`].
+/// Those of [`verify()`].
 pub(super) async fn prove(
     clusters: &Clusters,
     policy: &Policy,
