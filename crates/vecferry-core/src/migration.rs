@@ -273,7 +273,16 @@ impl Run<'_> {
             if phase == Phase::Following && attempts.options.detach {
                 return follow::watch::until_caught_up(self).await.map_err(stopped);
             }
-            self.perform(phase, begun, &mut source, &attempts.options).await.map_err(stopped)?;
+            let work = self.perform(phase, begun, &mut source, &attempts.options);
+            let done = match (self.route, phase) {
+                (Route::Copy, _) => work.await,
+                // The builds are what takes long while the slots keep WAL; apply is watched by itself later.
+                (_, Phase::Keys | Phase::Indexes | Phase::Constraints | Phase::Analyze) => {
+                    follow::watch::beside(self, work).await
+                }
+                _ => work.await,
+            };
+            done.map_err(stopped)?;
             self.reporter
                 .event(&Event::PhaseFinished { phase, seconds: begun.elapsed().as_secs_f64() });
             phase = self.route.next(phase);

@@ -75,6 +75,58 @@ pub(crate) async fn until_cut_over(run: &Run<'_>) -> Result<()> {
     }
 }
 
+/// How often the slots are looked at while something else is done.
+const LOOK_AT_SLOTS: Duration = Duration::from_secs(5);
+
+/// Does `work`, which may take hours, and tells meanwhile what WAL the source keeps for the slots: they must not fill
+/// its disk unseen, nor be found lost only at the end.
+///
+/// # Errors
+/// Those of `work`; [`Error::Refused`] as soon as a slot is gone or lost.
+pub(crate) async fn beside<T>(run: &Run<'_>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(LOOK_AT_SLOTS) => {}
+        }
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            looked = look_at_slots(run) => match looked {
+                // The work may need the source less than this does.
+                Err(error) if error.class() == Class::Transient => {
+                    tracing::debug!(%error, "the slots could not be looked at");
+                }
+                looked => looked?,
+            },
+        }
+    }
+}
+
+async fn look_at_slots(run: &Run<'_>) -> Result<()> {
+    let (sender, receiver) = sessions(run).await?;
+    let (mut lag, mut retained) = (0, 0);
+    for link in links(&receiver, &run.id).await? {
+        let state = read_link(&sender, &receiver, &link).await?;
+        let health = state.health();
+        if matches!(health, Health::SlotMissing | Health::SlotLost { .. }) {
+            return Err(ended(&link, &health));
+        }
+        lag = lag.max(state.lag_bytes().unwrap_or(0));
+        retained = retained.max(state.slot.map_or(0, |slot| slot.retained_bytes));
+    }
+    run.reporter.event(&Event::Following {
+        lag_bytes: lag,
+        lag_seconds: None,
+        retained_bytes: retained,
+        bytes_per_second: None,
+        caught_up: false,
+    });
+    Ok(())
+}
+
 /// What the watch remembers between two looks.
 struct Watch<'a> {
     run: &'a Run<'a>,
