@@ -1,10 +1,12 @@
 //! `cargo xtask demo`: a small knowledge base of real text with real embeddings is moved from one
-//! throwaway cluster to another by the real program, and both are asked the same questions.
+//! throwaway cluster to another by the real program, and both are asked the same questions; then a
+//! second one moves, is switched and moves back while an application writes to it.
 //!
 //! Nothing here stops servers at Ctrl-C: they end with this process, however it ends.
 
 mod embed;
 mod knowledge;
+mod live;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -83,6 +85,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         same += usize::from(source == target && !source.is_empty());
     }
     println!("\n{same} of {} questions were answered alike", asked.len());
+
+    say(6, "move a database that is in use, switch the application, and go back");
+    runtime.block_on(live::follow(&pair, &demo))?;
     if arguments.keep {
         println!("both clusters run until Enter is pressed");
         std::io::stdin().read_line(&mut String::new())?;
@@ -94,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// The two ends and the program that moves between them.
+#[derive(Clone)]
 struct Demo {
     source: String,
     target: String,
@@ -129,7 +135,7 @@ impl Demo {
 }
 
 fn say(number: usize, what: &str) {
-    println!("\n=== {number} of 5: {what}");
+    println!("\n=== {number} of 6: {what}");
 }
 
 /// Both answers in two columns.

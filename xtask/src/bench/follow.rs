@@ -230,7 +230,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs a vecferry that follows"]
     fn a_small_bench_measures_vecferry() {
         let out = tempfile::tempdir().unwrap();
         let vecferry =

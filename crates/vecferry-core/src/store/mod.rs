@@ -12,7 +12,7 @@ use tokio_postgres::types::Json;
 
 use crate::copy::digest::Digests;
 use crate::copy::part::{Part, PreservedBots};
-use crate::error::Result;
+use crate::error::{Error, Result, Side};
 use crate::index::IndexPlan;
 use crate::pg::{CopyFormat, QualifiedName, Session, quote_literal};
 use crate::phase::{Phase, Route};
@@ -65,13 +65,32 @@ pub(crate) async fn prepare(session: &Session) -> Result<()> {
     session.batch("create the schema vecferry for the record", include_str!("schema.sql")).await
 }
 
+/// Layout of the record that this version writes and reads; see `schema.sql`.
+const LAYOUT: i32 = 2;
+
 /// Whether the target has a record at all.
 ///
 /// # Errors
-/// [`crate::Error::Postgres`] when the target cannot be read.
+/// [`Error::Refused`] when another version of vecferry wrote it, [`Error::Postgres`] when the target cannot be read.
 pub(crate) async fn exists(session: &Session) -> Result<bool> {
     let sql = "SELECT to_regclass('vecferry.migration') IS NOT NULL";
-    Ok(session.query_one("look for the record", sql, &[]).await?.get(0))
+    if !session.query_one("look for the record", sql, &[]).await?.get::<_, bool>(0) {
+        return Ok(false);
+    }
+    let sql = "SELECT layout FROM vecferry.migration WHERE layout <> $1 LIMIT 1";
+    let Some(row) = session.query_opt("look for the record", sql, &[&LAYOUT]).await? else {
+        return Ok(true);
+    };
+    let layout: i32 = row.get(0);
+    Err(Error::Refused {
+        side: Side::Target,
+        what: format!(
+            "the record on the target has layout {layout}, and this version of vecferry knows {LAYOUT}"
+        ),
+        hint: Some(
+            "go on with the version that began the migration, or have that one clean it up".into(),
+        ),
+    })
 }
 
 /// Inserts a migration in its first phase, unless it is there already: `copy` does so in the transaction that creates

@@ -305,3 +305,21 @@ async fn a_finished_migration_does_not_stand_in_the_way_of_other_tables() {
     assert_eq!(summary.rows, 9);
     assert_same_content(&source, &target).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_another_layout_is_left_alone() {
+    let pair = pair().await;
+    let source = items(&pair.source, "layout", 10).await;
+    let target = Database::create(&pair.target, "layout").await.unwrap();
+    let clusters = clusters(&source, &target);
+    copy(&source, &target, &policy()).await.unwrap();
+    target.batch("UPDATE vecferry.migration SET layout = 1").await.unwrap();
+    for error in [
+        status(&clusters.target).await.unwrap_err(),
+        run(&clusters, &policy(), &Recorder::default()).await.unwrap_err(),
+        cleanup(&clusters).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("has layout 1"), "{error}");
+    }
+    assert_eq!(count(&target, "SELECT count(*) FROM vecferry.migration").await, 1);
+}
