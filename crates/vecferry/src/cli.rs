@@ -301,7 +301,7 @@ pub(crate) struct Work {
     /// What to do with rows that are on the target already [default: refuse]
     #[arg(long, value_name = "WHAT", env = "VECFERRY_EXISTING", hide_env_values = true)]
     pub(crate) existing: Option<Existing>,
-    /// How long to wait for a lock that somebody holds on the target [default: 30s]
+    /// How long to wait for a lock that somebody holds, on either side [default: 30s]
     #[arg(long, value_name = "TIME", env = "VECFERRY_LOCK_TIMEOUT", hide_env_values = true,
           value_parser = parse_duration)]
     pub(crate) lock_timeout: Option<Duration>,

@@ -9,9 +9,9 @@
 //! 4. Publication, then slot (source). The snapshot lives in this process. Killed here: likewise.
 //!
 //! Before 2, and before any lock of ours, replica identities are set where that is wanted, each recorded first. The
-//! tables are locked against changes of their shape before 3, because a snapshot does not show a table's TRUNCATE
-//! or rewrite for what it is; the publication is made before the slot, because a slot's stream sees the publications
-//! of its own time.
+//! publication is made before the slot, because a slot's stream sees the publications of its own time. No table is
+//! locked. A snapshot does not show a table's TRUNCATE or rewrite for what it is, so tables are looked at afterwards:
+//! here at once, and by the copy after each part.
 
 use std::collections::HashSet;
 use std::time::Duration;

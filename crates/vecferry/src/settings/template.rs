@@ -21,7 +21,7 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # Rows that are on the target already: refuse to start, keep (bots that have rows there keep them), or replace.
 # existing = "refuse"
 
-# How long to wait for a lock that somebody holds on the target.
+# How long to wait for a lock that somebody holds, on either side.
 # lock_timeout = "30s"
 
 # Memory of the target that index builds may use together, and how many indexes are built at the same time.
