@@ -158,7 +158,7 @@ pub(crate) struct Migrate {
     #[arg(long, env = "VECFERRY_DETACH", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) detach: bool,
-    /// Forget what an interrupted run has done and begin again
+    /// Undo what an interrupted run has done, on both clusters, and begin again
     #[arg(long, env = "VECFERRY_RESTART", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) restart: bool,

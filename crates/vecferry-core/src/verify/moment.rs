@@ -15,7 +15,7 @@ use super::structure::Progress;
 use crate::error::{Result, Side};
 use crate::follow::health::{Health, LinkState};
 use crate::follow::link::Link;
-use crate::follow::state::{current_lsn, read_link, read_slot};
+use crate::follow::state::{current_lsn, nudge, read_link, read_slot};
 use crate::follow::watch::other;
 use crate::pg::{Dsn, Lsn, QualifiedName, Session};
 use crate::phase::{Phase, Route};
@@ -140,10 +140,8 @@ impl Flow {
     async fn sending(&self, session: Session) -> Result<(Held, Lsn)> {
         let held = Held::take_in(session, dsn(&self.clusters, self.sender)).await?;
         let lsn = current_lsn(&self.at_sender).await?;
-        // A server sends what is flushed, and leaves the last records of a pause unflushed for many seconds. The end
-        // of a transaction with an id, though it did nothing, makes it flush them.
-        let nudge = "SELECT pg_catalog.txid_current()";
-        self.at_sender.query_one("have the WAL flushed", nudge, &[]).await?;
+        // A server sends what is flushed, and leaves the last records of a pause unflushed for many seconds.
+        nudge(&self.at_sender).await?;
         Ok((held, lsn))
     }
 

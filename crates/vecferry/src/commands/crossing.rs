@@ -1,9 +1,10 @@
 //! `cutover` and `rollback`: asks for consent, lets core cross, and says what happened and what is to be done next.
 
 use vecferry_core::cutover::decide::{Decision, Reason};
-use vecferry_core::cutover::step::Direction;
+use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::cutover::{End, Options, Outcome, cross, decide};
 use vecferry_core::policy::{Clusters, Policy};
+use vecferry_core::status::{CrossingStatus, status};
 
 use crate::cli::{Crossing, Cutover, Follow, Proof, Rollback, Work};
 use crate::confirm;
@@ -71,11 +72,7 @@ async fn run(
     progress.finish();
     let outcome = match outcome {
         Err(vecferry_core::Error::Interrupted) => {
-            let command = options.direction;
-            let how_to_go_on = format!(
-                "nothing was switched, and no write is refused; `vecferry {command}` begins again"
-            );
-            return Err(Error::Interrupted { how_to_go_on });
+            return Err(interrupted(options.direction, &clusters).await);
         }
         outcome => outcome?,
     };
@@ -85,6 +82,24 @@ async fn run(
         ui.data(&render(&outcome, options, &clusters, ui))?;
     }
     Ok(if outcome.done { Exit::Done } else { Exit::No })
+}
+
+/// What an interruption has left, as the record tells; where it cannot be read, nothing is promised.
+async fn interrupted(direction: Direction, clusters: &Clusters) -> Error {
+    let found = status(&clusters.target).await.ok().flatten();
+    let crossings = found.map(|status| status.crossings);
+    let undone = |one: &CrossingStatus| one.step == Step::Undone;
+    let how_to_go_on = match crossings {
+        Some(crossings) if crossings.iter().all(undone) => {
+            format!(
+                "nothing was switched, and no write is refused; `vecferry {direction}` begins again"
+            )
+        }
+        _ => format!(
+            "`vecferry status` shows how far it is and which cluster refuses writes; `vecferry {direction}` goes on"
+        ),
+    };
+    Error::Interrupted { how_to_go_on }
 }
 
 /// Whoever is asked has seen what is known.

@@ -106,21 +106,14 @@ pub(super) fn versions(facts: &Facts) -> Vec<Finding> {
     if to < 15 {
         found.push(warning(
             TARGET,
-            format!("PostgreSQL {to} does not stop at a change that cannot be applied (disable_on_error came with 15): it tries again for ever"),
-            "look at `vecferry status` while it follows; the target's log names the row's table",
+            format!("PostgreSQL {to} does not count errors of apply (15 does), so a change that cannot be applied looks like a lost connection"),
+            "when `vecferry status` shows no progress, the target's log names the cause",
         ));
     }
     if from < 16 || to < 16 {
         found.push(note(
             None,
             "changes of a large transaction are applied when it has ended (streaming = parallel needs 16 on both sides)".into(),
-            "nothing to do",
-        ));
-    }
-    if from < 16 {
-        found.push(note(
-            None,
-            "the source knows no `origin` of changes (since 16), so at cutover the subscription is dropped before the way back is made".into(),
             "nothing to do",
         ));
     }
