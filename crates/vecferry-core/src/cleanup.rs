@@ -9,7 +9,7 @@
 //! Order, so that a cleanup that is killed in the middle can be run again and finds all that is left:
 //!
 //! 1. Subscriptions on both clusters: nothing applies any more, so nothing arrives in tables that are being undone.
-//! 2. Slots and publications, then replica identities: nothing is kept or sent any more.
+//! 2. Slots and publications, then replica identities on both clusters: nothing is kept or sent any more.
 //! 3. The fence, table by table, then its schema.
 //! 4. Rows, tables and indexes on the target ([`undo`]).
 //! 5. The record. Until then it says which objects are of this target's migrations, and what replica identities were.
@@ -23,6 +23,7 @@ mod undo;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio_postgres::types::ToSql;
 
 use crate::cutover::fence::SCHEMA as FENCE;
 use crate::cutover::step::{Direction, Step as Crossed};
@@ -303,6 +304,9 @@ async fn perform(step: &Step, source: Option<&Session>, target: &Session) -> Res
         Action::DropSlot => link::drop_slot(session, &link).await,
         Action::DropPublication => link::drop_publication(session, &link).await,
         Action::SetIdentityBack { table, statement } => {
+            if *side == Side::Target && is_published(session, table).await? {
+                return Ok(());
+            }
             set_identity_back(session, table, statement).await
         }
         Action::DropTrigger { table, trigger } => {
@@ -315,6 +319,14 @@ async fn perform(step: &Step, source: Option<&Session>, target: &Session) -> Res
         }
         Action::Keep | Action::Undo | Action::DropRecord => Ok(()),
     }
+}
+
+/// Whether somebody else's publication has the table.
+async fn is_published(session: &Session, table: &QualifiedName) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_publication_tables WHERE schemaname = $1 AND tablename = $2 \
+               AND NOT starts_with(pubname, $3))";
+    let params: [&(dyn ToSql + Sync); 3] = [&table.schema, &table.name, &link::PREFIX];
+    Ok(session.query_one("look for publications of a table", sql, &params).await?.get(0))
 }
 
 /// Does nothing when the table is gone, or the index that was its identity.

@@ -219,6 +219,23 @@ fn links(facts: &Facts) -> Vec<Step> {
 /// Replica identities, unless somebody else's publication needs them: without one the application's own updates would
 /// be refused.
 fn identities(facts: &Facts) -> Vec<Step> {
+    let mut steps = source_identities(facts);
+    // Tables that the migration made on the target got theirs from the source's.
+    for one in facts.follows().filter(|one| !one.incomplete()) {
+        let made =
+            |(table, _): &&(QualifiedName, String)| one.tables.contains(&(table.clone(), false));
+        steps.extend(one.identities.iter().filter(made).map(|(table, statement)| {
+            let (table, statement) = (table.clone(), statement.clone());
+            let effect = format!("set back, unless a publication needs it: {statement}");
+            let name = table.plain();
+            let action = Action::SetIdentityBack { table, statement };
+            step(Side::Target, "replica identity", name, &effect, action)
+        }));
+    }
+    steps
+}
+
+fn source_identities(facts: &Facts) -> Vec<Step> {
     let Some(source) = &facts.source else { return Vec::new() };
     let goes = |publication: &str| {
         source.publications.iter().any(|name| name == publication)
@@ -416,7 +433,10 @@ mod tests {
         let mut facts = facts(Phase::Rows);
         let items = QualifiedName::new("public", "items");
         let back = |facts: &Facts| {
-            actions(facts).iter().any(|action| matches!(action, Action::SetIdentityBack { .. }))
+            steps(facts).iter().any(|step| {
+                step.leftover.side == Side::Source
+                    && matches!(step.action, Action::SetIdentityBack { .. })
+            })
         };
         facts.published = vec![(items.clone(), name(OURS))];
         assert!(back(&facts), "our own publication goes first");
@@ -424,6 +444,21 @@ mod tests {
         assert!(!back(&facts));
         facts.published = vec![(items, "debezium".into())];
         assert!(!back(&facts));
+    }
+
+    #[test]
+    fn a_table_that_stays_on_the_target_gets_the_identity_that_the_source_had() {
+        let there = |facts: &Facts| {
+            steps(facts).iter().any(|step| {
+                step.leftover.side == Side::Target
+                    && matches!(step.action, Action::SetIdentityBack { .. })
+            })
+        };
+        assert!(there(&facts(Phase::Following)) && there(&facts(Phase::Done)));
+        assert!(!there(&facts(Phase::Rows)), "it is dropped");
+        let mut prepared = facts(Phase::Done);
+        prepared.migrations[0].tables[0].1 = true;
+        assert!(!there(&prepared), "its identity is its own");
     }
 
     #[test]

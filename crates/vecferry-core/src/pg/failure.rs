@@ -91,7 +91,7 @@ impl Failure {
                 Some(format!("the host name in {option} does not resolve from this machine"))
             }
             Failure::Socket(_) | Failure::Closed => {
-                Some("finished parts are recorded; run the same command again to go on".into())
+                Some("what was finished is recorded; run the same command again to go on".into())
             }
             Failure::Timeout { .. } => Some(format!(
                 "check the route, security group and port for {option}, or raise connect_timeout in its URL"
