@@ -111,8 +111,6 @@ impl Error {
             Error::Settings(_) | Error::Usage { .. } => Exit::Usage,
             Error::Declined => Exit::No,
             Error::Interrupted { .. } => Exit::Interrupted,
-            // Whoever closed the pipe has seen enough.
-            Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Error::Output(_) => Exit::Usage,
         }
     }
@@ -127,7 +125,6 @@ impl Error {
                     [Some(Line::Error(mistake.what.clone())), hint].into_iter().flatten()
                 })
                 .collect(),
-            Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),
             other => chain(other, other.hint()),
         }
     }
@@ -223,7 +220,6 @@ mod tests {
             assert_eq!(Error::from(error).exit(), exit);
         }
         assert_eq!(Error::Declined.exit(), Exit::No);
-        assert_eq!(Error::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
         assert_eq!(Exit::Interrupted as u8, 130);
     }
 

@@ -2,6 +2,7 @@
 //! stderr while bars are drawn goes through here, so that it does not tear them.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent};
 use indicatif::{MultiProgress, ProgressDrawTarget};
@@ -29,6 +30,7 @@ pub(crate) struct Ui {
     pub(crate) verbose: u8,
     /// The bars below which nothing else may be written.
     pub(crate) bars: MultiProgress,
+    closed: AtomicBool,
     colour_err: bool,
     colour_out: bool,
 }
@@ -55,6 +57,7 @@ impl Ui {
             json: output.json,
             quiet: output.quiet,
             verbose: output.verbose,
+            closed: AtomicBool::new(false),
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             colour_err: !plain && io::stderr().is_terminal(),
             colour_out: !plain && io::stdout().is_terminal(),
@@ -96,7 +99,19 @@ impl Ui {
             }
             out.flush()
         };
-        self.bars.suspend(write).map_err(Error::Output)
+        match self.bars.suspend(write) {
+            // Whoever closed the pipe has seen enough; the answer is in the exit code as well.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            written => written.map_err(Error::Output),
+        }
+    }
+
+    /// Whether nobody reads stdout any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Writes a result as one line of JSON.

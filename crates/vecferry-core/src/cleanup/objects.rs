@@ -5,7 +5,7 @@
 //! cluster are told apart. What only begins like ours and holds no id is somebody else's. The fence alone has one name
 //! for all: whose it is, the record of the crossing tells.
 
-use crate::cutover::fence::SCHEMA as FENCE;
+use crate::cutover::fence::{self, SCHEMA as FENCE};
 use crate::error::Result;
 use crate::follow::link::PREFIX;
 use crate::pg::{QualifiedName, Session};
@@ -26,6 +26,8 @@ pub(super) struct Objects {
     pub triggers: Vec<(QualifiedName, String)>,
     /// Whether the fence's schema is there.
     pub fence: bool,
+    /// Id of the migration that raised the fence, where it tells.
+    pub fence_of: Option<String>,
 }
 
 impl Objects {
@@ -50,6 +52,7 @@ impl Objects {
             publications: names(session, &named("pubname", "pg_publication WHERE true")).await?,
             triggers: triggers(session).await?,
             fence: session.query_one("look for a fence", fence, &[&FENCE]).await?.get(0),
+            fence_of: fence::owner(session).await?,
         })
     }
 }

@@ -165,9 +165,11 @@ impl Facts {
         }
     }
 
-    /// Whose the fence is: the record of a crossing is older than its fence.
+    /// Whose the fence is: it tells itself, and the record of a crossing is older than its fence.
     fn owner_of_fence(&self, side: Side) -> Owner {
-        match self.follows().any(|one| one.fenced(side)) {
+        let told = self.on(side).and_then(|objects| objects.fence_of.as_deref());
+        let ours = |one: &Recorded| told.is_none_or(|id| id == one.id) && one.fenced(side);
+        match self.follows().any(ours) {
             true => Owner::Ours,
             false if self.orphans => Owner::Orphan,
             false => Owner::Other,

@@ -87,6 +87,8 @@ pub struct FenceFacts {
     pub forbidden: Vec<String>,
     /// Moved tables that are not on the sender.
     pub missing: Vec<String>,
+    /// Whether a fence is there that another migration raised.
+    pub of_another: bool,
     /// Subscriptions of the sender, not ours, that write to moved tables: apply passes the fence.
     pub fed_by: Vec<String>,
 }
@@ -297,6 +299,12 @@ fn judge_source(facts: &Facts, reasons: &mut Vec<Reason>) {
 
 fn judge_fence(facts: &Facts, reasons: &mut Vec<Reason>) {
     let (fence, sender) = (&facts.fence, facts.direction.sender());
+    if fence.of_another {
+        reasons.push(Reason::no(
+            format!("the fence of another migration is on the {sender}"),
+            "finish that one and clean it up, then this one can be cut over",
+        ));
+    }
     if !fence.may_create {
         reasons.push(Reason::no(
             format!("the role may not create schema {} on the {sender}", super::fence::SCHEMA),

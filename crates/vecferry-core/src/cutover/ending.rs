@@ -105,13 +105,21 @@ impl Crossing<'_> {
     async fn undo(&self, direction: Direction, why: &str) -> Result<()> {
         let undone = async {
             let clusters = self.ground.clusters;
+            // The fence first, and without the other cluster: that may be what failed, and the application waits. A
+            // record that still says that it is up is right about nothing but where to begin again.
+            let side = direction.sender();
+            let dsn = match side {
+                Side::Source => &clusters.source,
+                Side::Target => &clusters.target,
+            };
+            fence::open(&Session::open(dsn, side, "undo").await?, &self.id).await?;
+            self.notice(format!("writes are taken on the {side} again"));
             let source = Session::open(&clusters.source, Side::Source, "undo").await?;
             let target = Session::open(&clusters.target, Side::Target, "undo").await?;
             let sender = match direction {
                 Direction::Cutover => &source,
                 Direction::Rollback => &target,
             };
-            fence::open(sender).await?;
             if direction == Direction::Cutover {
                 way_back::tear_down(&source, &target, &Link::back(&self.id)).await?;
             }
@@ -127,7 +135,10 @@ impl Crossing<'_> {
                 Direction::Rollback => "`vecferry rollback` goes on from there",
             };
             self.notice(format!("stopped by: {why}"));
-            error.with_hint(format!("the fence on the {sender} may still be up: {lift}"))
+            error.with_hint(format!(
+                "unless a line above says that the {sender} takes writes again, its fence may be up: {lift}; where the \
+                 record cannot be reached, run DROP SCHEMA vecferry_fence CASCADE on the {sender}"
+            ))
         })
     }
 

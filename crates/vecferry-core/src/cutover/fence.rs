@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::pg::{QualifiedName, Session};
+use crate::pg::{QualifiedName, Session, quote_literal};
 
 /// The schema of the fence's function, on the fenced cluster.
 pub(crate) const SCHEMA: &str = "vecferry_fence";
@@ -104,17 +104,33 @@ pub(crate) async fn is_up(session: &Session, moved: &[QualifiedName]) -> Result<
     Ok(refuses && all && targets.iter().all(|target| target.fenced))
 }
 
+/// The migration that a fence here belongs to, as the comment of its function says; `None` where there is none. One
+/// database has one fence: two migrations of it cut over one after the other.
+///
+/// # Errors
+/// [`Error::Postgres`] when the catalog cannot be read.
+pub(crate) async fn owner(session: &Session) -> Result<Option<String>> {
+    let sql = "SELECT COALESCE(obj_description(oid, 'pg_proc'), '') FROM pg_proc \
+               WHERE oid = to_regprocedure('vecferry_fence.refuse()')";
+    Ok(session.query_opt("look whose the fence is", sql, &[]).await?.map(|row| row.get(0)))
+}
+
+/// Whether a fence is here that another migration raised.
+async fn is_of_another(session: &Session, migration: &str) -> Result<bool> {
+    Ok(owner(session).await?.is_some_and(|owner| owner != migration))
+}
+
 /// Raises the fence, trying again while somebody's locks are in the way.
 ///
 /// # Errors
 /// [`Error::Postgres`] on the fenced cluster, [`Error::Interrupted`] when cancelled between two tries.
 pub(crate) async fn raise(
     session: &Session,
-    moved: &[QualifiedName],
+    (migration, moved): (&str, &[QualifiedName]),
     patience: Patience,
     cancel: &CancellationToken,
 ) -> Result<Raised> {
-    if is_up(session, moved).await? {
+    if !is_of_another(session, migration).await? && is_up(session, moved).await? {
         return Ok(Raised::Before);
     }
     for attempt in 0..patience.tries.max(1) {
@@ -127,7 +143,7 @@ pub(crate) async fn raise(
         if cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let tried = try_to_raise(session, moved, patience.timeout).await;
+        let tried = try_to_raise(session, (migration, moved), patience.timeout).await;
         let Err(error) = tried else { return Ok(Raised::Now) };
         session.batch("end the transaction", "ROLLBACK").await?;
         // A deadlock is one as well: the application goes first.
@@ -138,19 +154,31 @@ pub(crate) async fn raise(
     Ok(Raised::Blocked)
 }
 
-async fn try_to_raise(session: &Session, moved: &[QualifiedName], timeout: Duration) -> Result<()> {
+async fn try_to_raise(
+    session: &Session,
+    (migration, moved): (&str, &[QualifiedName]),
+    timeout: Duration,
+) -> Result<()> {
     let begin = format!(
         "BEGIN; SET LOCAL lock_timeout = {}; SELECT pg_advisory_xact_lock({LOCK_KEY})",
         timeout.as_millis().max(1)
     );
     session.batch("begin to fence", &begin).await?;
+    // Under the lock: whoever raised one before has committed.
+    if is_of_another(session, migration).await? {
+        return Err(Error::Refused {
+            side: session.side(),
+            what: "the fence of another migration is on this database".into(),
+            hint: Some("finish that one and clean it up, then cut over this one".into()),
+        });
+    }
     let targets = targets(session, moved).await?;
     let names: Vec<String> = targets.iter().map(|target| target.name.to_string()).collect();
     if !names.is_empty() {
         let lock = format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", names.join(", ONLY "));
         session.batch("lock the tables against writers", &lock).await?;
     }
-    session.batch("create the fence's function", &function(REFUSES)).await?;
+    session.batch("create the fence's function", &function(REFUSES, migration)).await?;
     // Read again: what was fenced is known for certain only under the locks.
     for target in self::targets(session, moved).await?.iter().filter(|target| !target.fenced) {
         let sql = format!(
@@ -170,29 +198,30 @@ async fn try_to_raise(session: &Session, moved: &[QualifiedName], timeout: Durat
 const REFUSES: &str = "RAISE EXCEPTION USING ERRCODE = '25006', \
     MESSAGE = format('vecferry: writes to %I.%I are refused: database %I moves to another cluster', \
       TG_TABLE_SCHEMA, TG_TABLE_NAME, current_database()), \
-    HINT = 'Connect to the other cluster. To take writes here again: vecferry rollback.';";
+    HINT = 'Connect to the other cluster. To take writes here again: vecferry rollback, or vecferry cleanup after it.';";
 
 /// The body of one that is open.
 const OPEN: &str = "RETURN NULL;";
 
-fn function(body: &str) -> String {
+fn function(body: &str, migration: &str) -> String {
     format!(
         "CREATE SCHEMA IF NOT EXISTS {SCHEMA}; \
          CREATE OR REPLACE FUNCTION {SCHEMA}.refuse() RETURNS trigger LANGUAGE plpgsql \
-         SET search_path = pg_catalog AS $vecferry$ BEGIN {body} END $vecferry$"
+         SET search_path = pg_catalog AS $vecferry$ BEGIN {body} END $vecferry$; \
+         COMMENT ON FUNCTION {SCHEMA}.refuse() IS {}",
+        quote_literal(migration)
     )
 }
 
-/// Lets writes through, where a fence is. Locks no table.
+/// Lets writes through, where a fence of this migration is. Locks no table.
 ///
 /// # Errors
 /// [`Error::Postgres`] on the fenced cluster.
-pub(crate) async fn open(session: &Session) -> Result<()> {
-    let sql = "SELECT to_regprocedure('vecferry_fence.refuse()') IS NOT NULL";
+pub(crate) async fn open(session: &Session, migration: &str) -> Result<()> {
     let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK_KEY})");
     session.batch("begin to open the fence", &begin).await?;
-    if session.query_one("look at the fence", sql, &[]).await?.get(0) {
-        session.batch("open the fence", &function(OPEN)).await?;
+    if owner(session).await?.as_deref() == Some(migration) {
+        session.batch("open the fence", &function(OPEN, migration)).await?;
     }
     session.batch("commit the opening", "COMMIT").await
 }
@@ -207,7 +236,10 @@ const REMOVE_TRIES: u32 = 5;
 ///
 /// # Errors
 /// [`Error::Postgres`] on the fenced cluster.
-pub(crate) async fn remove(session: &Session) -> Result<bool> {
+pub(crate) async fn remove(session: &Session, migration: &str) -> Result<bool> {
+    if is_of_another(session, migration).await? {
+        return Ok(true);
+    }
     let sql = format!(
         "BEGIN; SET LOCAL lock_timeout = {REMOVE_MILLIS}; SET LOCAL client_min_messages = warning; \
          DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; COMMIT"

@@ -160,6 +160,7 @@ async fn read_sender(
     let oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
     facts.fence = FenceFacts {
         may_create,
+        of_another: fence::owner(sender).await?.is_some_and(|owner| owner != id),
         fed_by: fed_by(sender, id, &oids).await?,
         forbidden: plain(targets.iter().filter(|t| !t.allowed).map(|t| &t.name).collect()),
         missing: plain(tables.iter().filter(|name| !there(name)).collect()),

@@ -1,7 +1,7 @@
 //! The executor of a crossing: takes step after step, and undoes them when one before the switch fails. What is
 //! durable when stands in the head of [`super`].
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,9 @@ use crate::phase::Phase;
 use crate::report::{Event, Reporter};
 use crate::sequences::LargeObjectCopy;
 use crate::store::{self, CrossingRecord, Entry};
+
+/// How long a step may take to stop by itself, once it is to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Why a crossing does not go on.
 pub(super) enum Halt {
@@ -71,7 +74,11 @@ pub(super) async fn run(
         raised: None,
     };
     if crossing.step == Step::Finished {
-        return crossing.outcome(End::Done, decision, None).await;
+        // Done is done, unless it was taken back since.
+        return match decision.go {
+            true => crossing.outcome(End::Done, decision, None).await,
+            false => Ok(refused(Some(crossing.id), decision)),
+        };
     }
     if decision.go && crossing.rolls_back_unfinished() {
         decision = match crossing.rejoin().await? {
@@ -170,10 +177,16 @@ impl Crossing<'_> {
     /// Everything from the recorded step on.
     async fn advance(&mut self, from: Step) -> Result<(), Halt> {
         if from.is_before_the_switch() {
-            self.prepare().await?;
-            let lsn = self.fence().await?;
-            self.drain(lsn).await?;
-            self.prove_and_place_way_back().await?;
+            let cancel = self.cancel;
+            let given_up = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            };
+            tokio::select! {
+                biased;
+                done = self.before_the_switch() => done?,
+                () = given_up => return Err(Error::Interrupted.into()),
+            }
         }
         if from < Step::Switched {
             self.switch(from == Step::Switching).await?;
@@ -186,6 +199,13 @@ impl Crossing<'_> {
         self.finished(Stage::Finish, begun);
         self.record_end().await?;
         Ok(())
+    }
+
+    async fn before_the_switch(&mut self) -> Result<(), Halt> {
+        self.prepare().await?;
+        let lsn = self.fence().await?;
+        self.drain(lsn).await?;
+        self.prove_and_place_way_back().await
     }
 
     async fn prepare(&mut self) -> Result<()> {
@@ -208,7 +228,7 @@ impl Crossing<'_> {
         let (sender, _) = self.ground.ends();
         let options = self.ground.options;
         let patience = Patience { timeout: options.fence_timeout, tries: options.fence_tries };
-        match fence::raise(sender, &self.tables, patience, self.cancel).await? {
+        match fence::raise(sender, (&self.id, &self.tables), patience, self.cancel).await? {
             Raised::Now => self.raised = Some(Instant::now()),
             Raised::Before => {}
             Raised::Blocked => {
@@ -247,7 +267,15 @@ impl Crossing<'_> {
         let links = links_of(self.ground.target, &self.id, self.direction()).await?;
         let timeout = self.ground.options.drain_timeout;
         let ends = self.ground.ends();
-        if let Some(reason) = drain::drain(ends, &links, lsn, timeout, self.cancel).await? {
+        // A server that does not answer is not waited for either: the application waits.
+        let drained = drain::drain(ends, &links, lsn, timeout, self.cancel);
+        let Ok(drained) = tokio::time::timeout(timeout + GRACE, drained).await else {
+            return Err(Halt::No(Reason::no(
+                format!("a cluster gave no answer within {} s", (timeout + GRACE).as_secs()),
+                "look at the network between this machine and both clusters",
+            )));
+        };
+        if let Some(reason) = drained? {
             return Err(Halt::No(reason));
         }
         self.finished(Stage::Drain, begun);
@@ -309,7 +337,7 @@ impl Crossing<'_> {
         let begun = self.started(Stage::Switch)?;
         self.enter(Step::Switching, None).await?;
         if self.direction() == Direction::Rollback {
-            fence::open(self.ground.source).await?;
+            fence::open(self.ground.source, &self.id).await?;
         }
         let options = self.ground.options;
         if let Some(command) = &options.switch {
@@ -344,7 +372,9 @@ impl Crossing<'_> {
             let patience = Patience { timeout: options.fence_timeout, tries: options.fence_tries };
             let never = CancellationToken::new();
             let source = self.ground.source;
-            if fence::raise(source, &self.tables, patience, &never).await? == Raised::Blocked {
+            if fence::raise(source, (&self.id, &self.tables), patience, &never).await?
+                == Raised::Blocked
+            {
                 let what = format!("{what}, and the source could not be fenced again");
                 return Ok(Halt::Unknown(self.unknown(what)));
             }
@@ -395,7 +425,7 @@ impl Crossing<'_> {
     }
 
     pub(super) async fn remove_fence(&self, session: &Session) -> Result<()> {
-        if !fence::remove(session).await? {
+        if !fence::remove(session, &self.id).await? {
             self.notice(format!(
                 "the fence on the {} is open; its triggers stay until `vecferry cleanup`, because its tables are being read",
                 session.side()

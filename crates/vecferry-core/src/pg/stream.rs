@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -36,6 +37,28 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A network that goes silent is an error after about this long, be it in the middle of a statement or of sending.
+const SILENCE: Duration = Duration::from_secs(35);
+
+/// How long a connection may be quiet before it is probed; then four probes fill [`SILENCE`].
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+
+/// Has the kernel find out that the other end is gone. Servers look after their side by settings of the session.
+fn notice_silence(tcp: &TcpStream) -> io::Result<()> {
+    let probes = 4;
+    let every = (SILENCE - PROBE_AFTER) / probes;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepintvl(tcp, every)?;
+    sockopt::set_tcp_keepcnt(tcp, probes)?;
+    #[cfg(target_os = "linux")]
+    {
+        sockopt::set_tcp_keepidle(tcp, PROBE_AFTER)?;
+        let millis = u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(tcp, millis)?;
+    }
+    Ok(())
+}
+
 impl Stream {
     /// Connects and, as `sslmode` asks, encrypts.
     ///
@@ -60,6 +83,7 @@ impl Stream {
         }
         let mut tcp = TcpStream::connect((dsn.host.as_str(), dsn.port)).await?;
         tcp.set_nodelay(true)?;
+        notice_silence(&tcp)?;
         if dsn.sslmode == SslMode::Disable {
             return Ok(Stream::Tcp(tcp));
         }

@@ -84,6 +84,9 @@ pub(super) struct Exclusions {
 pub(super) fn filter(entries: Vec<Entry>, exclusions: &Exclusions) -> (Vec<Entry>, Vec<Entry>) {
     let excluded = |entry: &Entry| {
         entry.kind == "EXTENSION"
+            // Large objects are copied as rows are, with what belongs to them; pg_dump before 17 lists them here.
+            || entry.kind == "BLOB"
+            || entry.subject.starts_with("- LARGE OBJECT ")
             || (entry.kind == "COMMENT" && entry.subject.starts_with("- EXTENSION "))
             || (entry.object != 0 && exclusions.objects.contains(&(entry.catalog, entry.object)))
     };

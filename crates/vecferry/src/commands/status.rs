@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Res
             ui.data(&format!("{}{text}", rewind(lines_above)))?;
             lines_above = if stdout().is_terminal() { text.lines().count() } else { 0 };
         }
-        if !args.watch || status.phase == Phase::Done {
+        if !args.watch || ui.is_closed() || status.phase == Phase::Done {
             return Ok(Exit::Done);
         }
         tokio::time::sleep(LOOK_EVERY).await;
