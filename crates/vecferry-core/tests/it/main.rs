@@ -6,6 +6,7 @@ mod cleanup_follow;
 mod conflict;
 mod copy;
 mod cutover;
+mod cutover_apart;
 mod fixture;
 mod follow;
 mod interrupted;

@@ -1,5 +1,6 @@
 //! `migrate`: runs the migration, shows it, and sums it up.
 
+use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::inspect::inspect;
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::pg::Session;
@@ -8,7 +9,7 @@ use vecferry_core::plan::{self, Plan};
 use vecferry_core::policy::{self, Clusters, Existing, Policy};
 use vecferry_core::preflight::{Severity, check};
 use vecferry_core::report::Summary;
-use vecferry_core::status::status;
+use vecferry_core::status::{CrossingStatus, status};
 use vecferry_core::{Error as CoreError, Side};
 
 use crate::cli::{Method, Migrate};
@@ -73,7 +74,12 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     match outcome {
         Ok(summary) => {
             if !ui.json {
-                ui.data(&render(&summary))?;
+                let crossings = match summary.method {
+                    policy::Method::Follow => status(&clusters.target).await?,
+                    _ => None,
+                };
+                let crossings = crossings.map_or(Vec::new(), |status| status.crossings);
+                ui.data(&render(&summary, &crossings))?;
             }
             Ok(Exit::Done)
         }
@@ -160,13 +166,13 @@ fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {
     }
 }
 
-fn render(summary: &Summary) -> String {
+fn render(summary: &Summary, crossings: &[CrossingStatus]) -> String {
     let mut blocks = Vec::new();
     if !summary.tables.is_empty() {
         blocks.push(tables(summary));
     }
     blocks.push(phases(summary));
-    blocks.push(report_line(summary));
+    blocks.push(report_line(summary, &next(summary, crossings)));
     blocks.join("\n\n")
 }
 
@@ -199,7 +205,7 @@ fn phases(summary: &Summary) -> String {
 }
 
 /// The line that goes into the operator's notes.
-fn report_line(summary: &Summary) -> String {
+fn report_line(summary: &Summary, next: &str) -> String {
     let all: f64 = summary.phases.iter().map(|(_, seconds)| seconds).sum();
     // Phases add up over all runs; the two differ where an interrupted run was continued.
     let this_run = if all > summary.seconds * 1.05 + 1.0 {
@@ -216,12 +222,25 @@ fn report_line(summary: &Summary) -> String {
         size(summary.bytes),
         counted(indexes, "index"),
         duration(all.max(summary.seconds)),
-        next(summary),
+        next,
     )
 }
 
-fn next(summary: &Summary) -> &'static str {
+/// What is to be done next. A cutover or rollback that was begun says more than the phase.
+fn next(summary: &Summary, crossings: &[CrossingStatus]) -> String {
+    let open = |one: &&CrossingStatus| !matches!(one.step, Step::Undone | Step::Finished);
+    if let Some(open) = crossings.iter().rfind(open) {
+        let (direction, step) = (open.direction, open.step.as_str());
+        return format!(
+            "a {direction} stopped at step {step}: writes may be refused\nnext: vecferry status, then vecferry {direction}"
+        );
+    }
+    let back =
+        |one: &CrossingStatus| one.direction == Direction::Rollback && one.step == Step::Finished;
     match (summary.method, summary.phase) {
+        (policy::Method::Follow, _) if crossings.iter().any(back) => {
+            "the application was taken back to the source\nnext: vecferry cleanup, before another migration"
+        }
         (policy::Method::Follow, Phase::Done) => {
             "the application was cut over to the target\nnext: vecferry cleanup, when the way back is not needed any more"
         }
@@ -231,6 +250,7 @@ fn next(summary: &Summary) -> &'static str {
         }
         _ => "next: vecferry verify",
     }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -257,13 +277,13 @@ mod tests {
             estimated: vec![(Phase::Rows, 7.1)],
             seconds: 12.0,
         };
-        let text = render(&summary);
+        let text = render(&summary, &[]);
         assert!(text.contains("\nrows        6.8s        7.1s\n"), "{text}");
         assert!(text.contains("1m 24s           –"), "{text}");
         let last = "migration 0198: 200,000 rows in 1 table, 1.0 GiB, 2 indexes in 1m 31s (12s in this run)";
         assert!(text.ends_with(&format!("{last}\nnext: vecferry verify")), "{text}");
         let follow = Summary { method: policy::Method::Follow, phase: Phase::Following, ..summary };
-        let text = render(&follow);
+        let text = render(&follow, &[]);
         assert!(text.contains("follows the source") && text.contains("vecferry cutover"), "{text}");
     }
 
