@@ -264,11 +264,13 @@ impl Crossing<'_> {
 
     async fn drain(&mut self, lsn: Lsn) -> Result<(), Halt> {
         let begun = self.started(Stage::Drain)?;
-        let links = links_of(self.ground.target, &self.id, self.direction()).await?;
         let timeout = self.ground.options.drain_timeout;
         let ends = self.ground.ends();
         // A server that does not answer is not waited for either: the application waits.
-        let drained = drain::drain(ends, &links, lsn, timeout, self.cancel);
+        let drained = async {
+            let links = links_of(self.ground.target, &self.id, self.direction()).await?;
+            drain::drain(ends, &links, lsn, timeout, self.cancel).await
+        };
         let Ok(drained) = tokio::time::timeout(timeout + GRACE, drained).await else {
             return Err(Halt::No(Reason::no(
                 format!("a cluster gave no answer within {} s", (timeout + GRACE).as_secs()),

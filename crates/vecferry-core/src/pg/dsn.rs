@@ -87,6 +87,11 @@ impl Dsn {
         self.password.as_deref()
     }
 
+    /// How long connecting may take, and logging in after it.
+    pub(crate) fn patience(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.connect_timeout.max(1))
+    }
+
     /// `host:port`, for messages.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)

@@ -83,8 +83,11 @@ impl Session {
         if let Some(password) = dsn.password() {
             config.password(password);
         }
+        let limit = dsn.patience();
+        let silent = |_| Failure::Timeout { seconds: limit.as_secs() };
+        let connected = tokio::time::timeout(limit, config.connect_raw(stream, NoTls)).await;
         let (client, mut connection) =
-            config.connect_raw(stream, NoTls).await.map_err(on(side, &doing))?;
+            connected.map_err(silent).map_err(on(side, &doing))?.map_err(on(side, &doing))?;
         let (sender, notices) = mpsc::channel(NOTICES);
         let mut driver = JoinSet::new();
         driver.spawn(async move {

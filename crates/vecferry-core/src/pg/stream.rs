@@ -65,7 +65,7 @@ impl Stream {
     /// # Errors
     /// [`Failure::Timeout`] after `connect_timeout` seconds, [`Failure::Tls`] when the mode cannot be satisfied.
     pub async fn connect(dsn: &Dsn) -> Result<Stream, Failure> {
-        let limit = Duration::from_secs(dsn.connect_timeout.max(1));
+        let limit = dsn.patience();
         tokio::time::timeout(limit, Self::connect_unbounded(dsn))
             .await
             .unwrap_or(Err(Failure::Timeout { seconds: limit.as_secs() }))

@@ -69,7 +69,10 @@ impl WireConnection {
         let stream = Stream::connect(dsn).await.map_err(on::<Failure>(side, &doing))?;
         let mut connection =
             WireConnection { stream, side, buffer: BytesMut::with_capacity(READ_SIZE) };
-        connection.log_in(dsn, purpose, more).await.map_err(on(side, &doing))?;
+        let limit = dsn.patience();
+        let silent = |_| Failure::Timeout { seconds: limit.as_secs() };
+        let logged_in = tokio::time::timeout(limit, connection.log_in(dsn, purpose, more)).await;
+        logged_in.map_err(silent).map_err(on(side, &doing))?.map_err(on(side, &doing))?;
         connection.simple("prepare the session", &settings_statement()).await?;
         Ok(connection)
     }

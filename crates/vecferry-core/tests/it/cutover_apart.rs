@@ -1,12 +1,16 @@
 //! What two migrations of one database, a second cutover and a cluster that dies under the fence come to.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 use vecferry_core::Side;
 use vecferry_core::cutover::step::{Direction, Stage};
 use vecferry_core::cutover::{End, Options, Outcome, cross};
-use vecferry_core::policy::{Clusters, Pattern, Policy};
+use vecferry_core::policy::{Clusters, FollowPolicy, Pattern, Policy};
 use vecferry_core::report::{Event, Reporter};
-use vecferry_testkit::{Cluster, Database, Options as ClusterOptions, Stop, Version, pair};
+use vecferry_testkit::{
+    Cluster, Database, FaultProxy, Options as ClusterOptions, Stop, Version, pair,
+};
 
 use crate::fixture::{Recorder, clusters, items};
 use crate::follow::{follow, following};
@@ -65,6 +69,38 @@ impl Reporter for Killer<'_> {
             self.0.stop(Stop::Immediate).unwrap();
         }
     }
+}
+
+/// Holds everything that passes when the drain begins.
+struct Silencer<'a>(&'a FaultProxy);
+
+impl Reporter for Silencer<'_> {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::StageStarted { stage: Stage::Drain }) {
+            self.0.hold();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_falls_silent_under_the_fence_leaves_the_source_in_use() {
+    let pair = pair().await;
+    let source = items(&pair.source, "silent", 200).await;
+    let target = Database::create(&pair.target, "silent").await.unwrap();
+    let direct = clusters(&source, &target);
+    follow(&direct, &following(), &Recorder::default()).await.unwrap();
+    let proxy = FaultProxy::start(&format!("127.0.0.1:{}", pair.target.port())).unwrap();
+    let through = format!("{}?connect_timeout=1", proxy.url(target.url()));
+    let way_back =
+        FollowPolicy { target_from_source: Some(direct.target.clone()), ..following().follow };
+    let policy = Policy { follow: way_back, ..following() };
+    let clusters = Clusters { target: through.parse().unwrap(), ..direct };
+    let options =
+        Options { drain_timeout: Duration::from_secs(1), ..Options::new(Direction::Cutover) };
+    let cancel = CancellationToken::new();
+    let error = cross(&clusters, &policy, &options, &Silencer(&proxy), &cancel).await.unwrap_err();
+    assert_eq!(error.side(), Some(Side::Target), "{error}");
+    source.batch(WRITE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
