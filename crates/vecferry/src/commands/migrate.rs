@@ -74,11 +74,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     match outcome {
         Ok(summary) => {
             if !ui.json {
-                let crossings = match summary.method {
-                    policy::Method::Follow => status(&clusters.target).await?,
-                    _ => None,
-                };
-                let crossings = crossings.map_or(Vec::new(), |status| status.crossings);
+                let crossings = crossings(&summary, &clusters).await?;
                 ui.data(&render(&summary, &crossings))?;
             }
             Ok(Exit::Done)
@@ -91,6 +87,14 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         }),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The cutover and rollback of a follow, as far as they were begun.
+async fn crossings(summary: &Summary, clusters: &Clusters) -> Result<Vec<CrossingStatus>, Error> {
+    if summary.method != policy::Method::Follow {
+        return Ok(Vec::new());
+    }
+    Ok(status(&clusters.target).await?.map_or(Vec::new(), |status| status.crossings))
 }
 
 /// Asks for consent where something would be destroyed, and only there.
