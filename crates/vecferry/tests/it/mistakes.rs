@@ -86,3 +86,18 @@ async fn a_wrong_password_has_a_hint_and_a_right_one_may_come_from_the_environme
     let other = Program::new().set("VECFERRY_TARGET_PASSWORD", SECRET).set("PGPASSWORD", right);
     said(&other.run(&status).expect(4), &["28P01"]);
 }
+
+#[test]
+fn a_reader_that_goes_away_does_not_turn_a_no_into_a_yes() {
+    let program = Program::new()
+        .set("VECFERRY_SOURCE", "postgresql://u@127.0.0.1:1/a")
+        .set("VECFERRY_TARGET", "postgresql://u@127.0.0.1:1/b");
+    let mut child = program
+        .command(&["check"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
