@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Side;
 use crate::inventory::Table;
 use crate::knowledge::Knowledge;
 use crate::pg::{Dsn, QualifiedName};
@@ -16,6 +17,16 @@ pub struct Clusters {
     pub source: Dsn,
     /// Where it goes.
     pub target: Dsn,
+}
+
+impl Clusters {
+    /// The cluster on that side.
+    pub fn at(&self, side: Side) -> &Dsn {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
 }
 
 /// What to do with rows that are on the target already.

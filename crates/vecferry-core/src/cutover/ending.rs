@@ -108,11 +108,7 @@ impl Crossing<'_> {
             // The fence first, and without the other cluster: that may be what failed, and the application waits. A
             // record that still says that it is up is right about nothing but where to begin again.
             let side = direction.sender();
-            let dsn = match side {
-                Side::Source => &clusters.source,
-                Side::Target => &clusters.target,
-            };
-            fence::open(&Session::open(dsn, side, "undo").await?, &self.id).await?;
+            fence::open(&Session::open(clusters.at(side), side, "undo").await?, &self.id).await?;
             self.notice(format!("writes are taken on the {side} again"));
             let source = Session::open(&clusters.source, Side::Source, "undo").await?;
             let target = Session::open(&clusters.target, Side::Target, "undo").await?;

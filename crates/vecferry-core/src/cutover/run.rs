@@ -55,10 +55,6 @@ pub(super) async fn run(
     let Some(migration) = &gathered.migration else {
         return Ok(refused(None, decision));
     };
-    // A table of the record that an earlier vecferry did not have.
-    if gathered.crossing(direction).is_none() && decision.go {
-        store::prepare(ground.target).await?;
-    }
     let own = gathered.crossing(direction).cloned();
     let mut crossing = Crossing {
         ground,
@@ -343,10 +339,7 @@ impl Crossing<'_> {
         }
         let options = self.ground.options;
         if let Some(command) = &options.switch {
-            let to = match self.direction().receiver() {
-                Side::Source => &self.ground.clusters.source,
-                Side::Target => &self.ground.clusters.target,
-            };
+            let to = self.ground.clusters.at(self.direction().receiver());
             let (timeout, direction) = (options.switch_timeout, self.direction());
             let switch = Switch { command, timeout, direction, to, migration: &self.id };
             match switch::run(&switch, self.reporter).await? {

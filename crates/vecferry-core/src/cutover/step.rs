@@ -27,10 +27,7 @@ impl Direction {
 
     /// The cluster the application goes to.
     pub fn receiver(self) -> Side {
-        match self {
-            Direction::Cutover => Side::Target,
-            Direction::Rollback => Side::Source,
-        }
+        self.sender().other()
     }
 
     /// The name in the record and of the command.

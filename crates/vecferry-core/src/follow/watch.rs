@@ -381,7 +381,7 @@ async fn failing(clusters: &Clusters, link: &Link) -> Error {
         ),
     };
     Error::Refused {
-        side: other(link.from),
+        side: link.from.other(),
         what: format!("apply fails again and again at the same change: {why}"),
         hint: Some(hint),
     }
@@ -402,7 +402,7 @@ pub(crate) fn ended(link: &Link, health: &Health) -> Error {
             format!("slot {name} is lost ({why}); max_slot_wal_keep_size may be too small"),
         ),
         Health::PublicationMissing => (link.from, format!("publication {name} was dropped")),
-        _ => (other(link.from), format!("subscription {name} was dropped")),
+        _ => (link.from.other(), format!("subscription {name} was dropped")),
     };
     Error::Refused {
         side,
@@ -411,13 +411,5 @@ pub(crate) fn ended(link: &Link, health: &Health) -> Error {
             "changes since are lost to the target; begin again with `vecferry migrate --method follow --restart`"
                 .into(),
         ),
-    }
-}
-
-/// The other side.
-pub(crate) fn other(side: Side) -> Side {
-    match side {
-        Side::Source => Side::Target,
-        Side::Target => Side::Source,
     }
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::error::{Error, Result, Side};
 use crate::follow::health::{Health, LinkState, SlotState, SubscriptionState};
 use crate::follow::link::Link;
+use crate::follow::links;
 use crate::follow::state::{current_lsn, publication_exists, read_slot, read_subscription};
 use crate::follow::watch::CAUGHT_UP_BYTES;
-use crate::follow::{links, watch::other};
 use crate::inspect::inspect_server;
 use crate::pg::{Dsn, Lsn, Session};
 use crate::phase::Phase;
@@ -177,7 +177,7 @@ async fn look(
     for link in links {
         let mut one = Seen { link: link.clone(), sender: None, receiver: None };
         // The sender first: what the receiver then says is as new or newer.
-        for side in [link.from, other(link.from)] {
+        for side in [link.from, link.from.other()] {
             let session = match side {
                 Side::Target => target,
                 Side::Source => match source.as_ref() {
@@ -356,7 +356,7 @@ fn warnings(link: &LinkStatus, phase: Phase) -> Vec<String> {
     if expected && !slot.active && link.state == FollowState::Disconnected {
         found.push(format!(
             "slot {name} keeps WAL on the {from} and nobody reads it; see the server log of the {}",
-            other(from)
+            from.other()
         ));
     }
     found

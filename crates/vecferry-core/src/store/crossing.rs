@@ -35,11 +35,6 @@ impl CrossingRecord {
         id: &str,
         direction: Direction,
     ) -> Result<Option<CrossingRecord>> {
-        // A migration of an earlier vecferry has no such table.
-        let there = "SELECT to_regclass('vecferry.crossing') IS NOT NULL";
-        if !session.query_one("look for the record", there, &[]).await?.get::<_, bool>(0) {
-            return Ok(None);
-        }
         let sql = r#"SELECT step, way_back, fence_lsn, stages, last_error,
             extract(epoch FROM switched_at - fenced_at)::float8, to_char(switched_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
             FROM vecferry.crossing WHERE migration = $1 AND direction = $2"#;

@@ -16,8 +16,7 @@ use crate::error::{Result, Side};
 use crate::follow::health::{Health, LinkState};
 use crate::follow::link::Link;
 use crate::follow::state::{current_lsn, nudge, read_link, read_slot};
-use crate::follow::watch::other;
-use crate::pg::{Dsn, Lsn, QualifiedName, Session};
+use crate::pg::{Lsn, QualifiedName, Session};
 use crate::phase::{Phase, Route};
 use crate::policy::Clusters;
 use crate::source::SourceIdentity;
@@ -75,14 +74,14 @@ impl Flow {
             };
             links.insert(table.relation.name, link);
         }
-        let receiver = other(sender);
+        let receiver = sender.other();
         Ok(Some(Flow {
             sender,
             phase: record.phase,
             clusters: clusters.clone(),
             links,
-            at_sender: Session::open(dsn(clusters, sender), sender, "verify").await?,
-            at_receiver: Session::open(dsn(clusters, receiver), receiver, "verify").await?,
+            at_sender: Session::open(clusters.at(sender), sender, "verify").await?,
+            at_receiver: Session::open(clusters.at(receiver), receiver, "verify").await?,
             patience,
             waited_micros: AtomicU64::new(0),
         }))
@@ -90,7 +89,7 @@ impl Flow {
 
     /// The cluster that applies.
     pub(super) fn receiver(&self) -> Side {
-        other(self.sender)
+        self.sender.other()
     }
 
     /// The link that carries a table's changes; `None` for a table that nothing carries, which cannot lag.
@@ -133,12 +132,12 @@ impl Flow {
     }
 
     async fn connect(&self, side: Side) -> Result<Session> {
-        Session::open(dsn(&self.clusters, side), side, "verify").await
+        Session::open(self.clusters.at(side), side, "verify").await
     }
 
     /// A snapshot of the sender and a position at or beyond every commit it shows.
     async fn sending(&self, session: Session) -> Result<(Held, Lsn)> {
-        let held = Held::take_in(session, dsn(&self.clusters, self.sender)).await?;
+        let held = Held::take_in(session, self.clusters.at(self.sender)).await?;
         let lsn = current_lsn(&self.at_sender).await?;
         // A server sends what is flushed, and leaves the last records of a pause unflushed for many seconds.
         nudge(&self.at_sender).await?;
@@ -237,7 +236,7 @@ impl Moments<'_> {
                 stuck.insert(name.to_owned(), why);
             }
         }
-        let receiver = Held::take_in(receiver, dsn(&flow.clusters, side)).await?;
+        let receiver = Held::take_in(receiver, flow.clusters.at(side)).await?;
         let (sender, lsn) = flow.sending(sender).await?;
         self.lsn = lsn;
         Ok(Round { before: std::mem::replace(&mut self.sender, sender), receiver, stuck })
@@ -273,13 +272,6 @@ pub(super) async fn after_cutover(target: &Session) -> Result<Option<String>> {
 /// Whether apply has been started and no cutover has ended it.
 pub(super) fn applies(route: Route, phase: Phase) -> bool {
     route.is_past(Phase::Subscribe, phase) && phase != Phase::Done
-}
-
-fn dsn(clusters: &Clusters, side: Side) -> &Dsn {
-    match side {
-        Side::Source => &clusters.source,
-        Side::Target => &clusters.target,
-    }
 }
 
 /// Why waiting for the link is of no use, if it is not.
