@@ -102,6 +102,29 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// A service other than the two clusters failed: the registry, the task runner, the document store, the model.
+    #[error("{service}: cannot {doing}")]
+    Service {
+        /// Name of the service, as its maker writes it: `DynamoDB`.
+        service: &'static str,
+        /// What was being done, as the continuation of "cannot ".
+        doing: String,
+        /// What repeating can achieve.
+        class: Class,
+        /// What the service or the socket said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// Bots were not embedded, or not proven.
+    #[error("{what}")]
+    Tasks {
+        /// One line in lower case, with the numbers.
+        what: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// Files or processes on the operator's machine failed.
     #[error("cannot {doing}")]
     Local {
@@ -138,6 +161,8 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Postgres { failure, .. } => failure.class(),
+            Error::Service { class, .. } => *class,
+            Error::Tasks { .. } => Class::Operator,
             Error::Configuration { .. } | Error::Refused { .. } | Error::Local { .. } => {
                 Class::Operator
             }
@@ -155,6 +180,8 @@ impl Error {
             Error::Postgres { side, failure, .. } => failure.hint(*side),
             Error::Configuration { hint, .. }
             | Error::Refused { hint, .. }
+            | Error::Service { hint, .. }
+            | Error::Tasks { hint, .. }
             | Error::Program { hint, .. } => hint.clone(),
             Error::Rewritten { .. } => Some(
                 "run the same command again; if it happens every time, leave the table out".into(),
@@ -173,6 +200,8 @@ impl Error {
             Error::Postgres { hint, .. }
             | Error::Configuration { hint, .. }
             | Error::Refused { hint, .. }
+            | Error::Service { hint, .. }
+            | Error::Tasks { hint, .. }
             | Error::Program { hint, .. } => *hint = Some(text.into()),
             _ => {}
         }

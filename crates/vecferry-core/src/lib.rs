@@ -7,6 +7,7 @@
 //! The core prints nothing, reads no environment and knows no command line: it takes [`policy::Policy`] and
 //! [`policy::Clusters`] and tells what it does through [`report::Reporter`].
 
+pub mod bot;
 pub mod cleanup;
 pub mod copy;
 pub mod cutover;
@@ -23,6 +24,7 @@ pub mod plan;
 pub mod policy;
 pub mod preflight;
 mod probe;
+pub mod reembed;
 pub mod report;
 mod schema;
 mod sequences;

@@ -1,6 +1,13 @@
-//! Embeddings without a service: a sentence-transformer run in this process, on the CPU. Knows
-//! nothing of databases or of the application; text goes in, vectors come out.
+//! One bot's work: documents become text, text becomes chunks, chunks become embeddings, embeddings become rows on the
+//! target, staged per document and swapped per bot.
+//!
+//! Read [`document`] and [`embedder`] first: the two traits everything else hangs on. Nothing here knows AWS, a
+//! registry or a command line.
 
+pub mod document;
+pub mod embedder;
+#[cfg(feature = "local-model")]
 mod local;
 
+#[cfg(feature = "local-model")]
 pub use local::{Error, LocalModel};

@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Source = 3,
     /// The target failed or forbids it.
     Target = 4,
+    /// Tasks, workers or the services they need failed.
+    Tasks = 5,
     /// A defect of vecferry.
     Bug = 70,
     /// Interrupted by the operator; what was finished is recorded.
@@ -150,6 +152,7 @@ fn exit_of(error: &CoreError) -> Exit {
         (_, Some(Side::Target)) => Exit::Target,
         (CoreError::Interrupted, None) => Exit::Interrupted,
         (CoreError::Configuration { .. } | CoreError::Local { .. }, None) => Exit::Usage,
+        (CoreError::Service { .. } | CoreError::Tasks { .. }, None) => Exit::Tasks,
         (_, None) => Exit::Bug,
     }
 }
@@ -214,6 +217,7 @@ mod tests {
             (refused(Side::Target), Exit::Target),
             (CoreError::Configuration { what: "x".into(), hint: None }, Exit::Usage),
             (local, Exit::Usage),
+            (CoreError::Tasks { what: "x".into(), hint: None }, Exit::Tasks),
             (CoreError::Interrupted, Exit::Interrupted),
             (CoreError::Bug { what: "x".into() }, Exit::Bug),
         ] {

@@ -1,0 +1,9 @@
+//! Amazon behind the traits of vecferry-core and vecferry-embed. Nothing else in the workspace knows AWS.
+//!
+//! Endpoints come from the SDK's own settings (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ECS`, …), so tests and private
+//! endpoints need nothing from us.
+
+mod account;
+mod failure;
+
+pub use account::Account;
