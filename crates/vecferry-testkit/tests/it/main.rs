@@ -5,6 +5,7 @@
 mod clusters;
 mod databases;
 mod faults;
+mod moto_server;
 mod text_and_vectors;
 mod tls;
 mod writers;
