@@ -25,6 +25,7 @@ mod tls;
 mod wheel;
 mod writer;
 
+pub mod bedrock;
 pub mod corpus;
 pub mod vectors;
 
