@@ -26,6 +26,7 @@ mod tls;
 mod wheel;
 mod writer;
 
+pub mod bedrock;
 pub mod corpus;
 pub mod vectors;
 
