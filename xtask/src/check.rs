@@ -14,9 +14,6 @@ const CARGO_DENY: &str = "0.20.2";
 /// What to check.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Also the crates that take minutes to build (the local embedding model)
-    #[arg(long)]
-    all: bool,
     /// Leave out cargo-deny, which is built once and then cached (minutes)
     #[arg(long)]
     skip_deny: bool,
@@ -24,18 +21,17 @@ pub(crate) struct Arguments {
 
 /// Runs every step and lists those that failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let scope: &[&str] = if arguments.all { &["--workspace"] } else { &[] };
     let mut failed = Vec::new();
     let mut step = |name: &'static str, passed: bool| {
         if !passed {
             failed.push(name);
         }
     };
-    step("fmt", cargo(&["fmt", "--all", "--check"], &[], &[])?);
+    step("fmt", cargo(&["fmt", "--all", "--check"], &[])?);
     step("tidy", tidy_rules()?);
     let strict: &[&str] = &["--", "-D", "warnings"];
-    step("clippy", cargo(&["clippy", "--quiet", "--all-targets"], scope, strict)?);
-    step("doc", documentation(scope)?);
+    step("clippy", cargo(&["clippy", "--quiet", "--all-targets"], strict)?);
+    step("doc", documentation()?);
     if arguments.skip_deny {
         eprintln!("deny: left out");
     } else {
@@ -49,14 +45,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn cargo(command: &[&str], scope: &[&str], rest: &[&str]) -> Result<bool> {
+fn cargo(command: &[&str], rest: &[&str]) -> Result<bool> {
     let mut cargo = program::cargo();
-    Ok(program::status(cargo.args(command).args(scope).args(rest))?.success())
+    Ok(program::status(cargo.args(command).args(rest))?.success())
 }
 
-fn documentation(scope: &[&str]) -> Result<bool> {
+fn documentation() -> Result<bool> {
     let mut cargo = program::cargo();
-    cargo.args(["doc", "--quiet", "--no-deps", "--document-private-items"]).args(scope);
+    cargo.args(["doc", "--quiet", "--no-deps", "--document-private-items"]);
     Ok(program::status(
         cargo.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"),
     )?

@@ -10,9 +10,6 @@ use crate::program;
 /// What to test.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Also the crates that take minutes to build (the local embedding model)
-    #[arg(long)]
-    all: bool,
     /// Passed on to `cargo test`, e.g. `-p vecferry-core` or `-- a_test_name`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
@@ -27,24 +24,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Built before the servers start, so that they do not idle for minutes, and a compiler error
     // comes first.
     let mut build = program::cargo();
-    build.arg("test").args(arguments.scope()).arg("--no-run").args(arguments.cargo_words());
+    build.args(["test", "--no-run"]).args(arguments.cargo_words());
     if !program::status(&mut build)?.success() {
         return Ok(ExitCode::FAILURE);
     }
     let pair = Pair::start(&Options::new()).context("start the pair of test servers")?;
     let moto = Moto::start().context("start moto")?;
     let mut test = program::cargo();
-    test.arg("test").args(arguments.scope()).arg("--no-fail-fast").args(&arguments.rest);
+    test.args(["test", "--no-fail-fast"]).args(&arguments.rest);
     test.env(PAIR_ENV, pair.lend()).env(MOTO_ENV, moto.lend());
     let status = program::status(&mut test)?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, Into::into))
 }
 
 impl Arguments {
-    fn scope(&self) -> &'static [&'static str] {
-        if self.all { &["--workspace"] } else { &[] }
-    }
-
     /// What is for cargo itself, not for the test binaries.
     fn cargo_words(&self) -> impl Iterator<Item = &String> {
         self.rest.iter().take_while(|word| *word != "--")

@@ -3,6 +3,7 @@
 //! words, and a test holds them against core's.
 
 mod crossing;
+mod reembed;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,10 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use crate::error::Exit;
 use crate::units::{parse_duration, parse_share, parse_size};
 pub(crate) use crossing::{Crossing, Cutover, Proof, Rollback};
+pub(crate) use reembed::{
+    Aws, BotSelection, Bots, Documents, Embedding, LostDocuments, Provider, Reembed, Registry, Runner,
+    Store, Tasks, Worker,
+};
 
 /// Move pgvector knowledge bases between PostgreSQL clusters and prove the result
 ///
@@ -93,6 +98,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Show what there is, which methods could move it, and what each takes
     Plan(Plan),
+    /// List bots: documents, rows on source and target, sync status, state in this migration
+    Bots(Bots),
     /// Run the migration, or continue it where it stopped
     Migrate(Migrate),
     /// Show how far the migration on the target is
@@ -105,6 +112,8 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Remove what a migration left on the clusters
     Cleanup(Cleanup),
+    /// Embed one bot (what a task of `migrate --method reembed` runs)
+    Worker(Worker),
 }
 
 /// Arguments of `init`.
@@ -149,7 +158,7 @@ pub(crate) struct Plan {
 pub(crate) struct Migrate {
     /// How to move the data [default: that of the migration on the target, else copy]
     ///
-    /// This version knows copy and follow.
+    /// This version knows copy, follow and reembed.
     #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
     pub(crate) method: Option<Method>,
     /// Return when a follow has caught up; the clusters go on by themselves
@@ -178,6 +187,8 @@ pub(crate) struct Migrate {
     pub(crate) work: Work,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    #[command(flatten)]
+    pub(crate) reembed: Reembed,
 }
 
 /// Arguments of `status`.
@@ -377,7 +388,7 @@ pub(crate) enum Method {
     Copy,
     /// Copy, then logical replication until cutover
     Follow,
-    /// Embed every document anew (not in this version)
+    /// Embed every document anew, one task per bot
     Reembed,
     /// Copy, then embed what changed since (not in this version)
     Delta,
@@ -471,7 +482,10 @@ mod tests {
         let mut root = Cli::command();
         root.build();
         for command in root.get_subcommands() {
-            for flag in command.get_arguments().filter(|flag| flag.get_id() != "help") {
+            for flag in command
+                .get_arguments()
+                .filter(|flag| flag.get_id() != "help" && !flag.is_positional())
+            {
                 let name = format!("{} --{}", command.get_name(), flag.get_id());
                 let variable = flag.get_env().map(|name| name.to_string_lossy().into_owned());
                 assert!(

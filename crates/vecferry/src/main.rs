@@ -7,13 +7,14 @@ mod confirm;
 mod error;
 mod interrupt;
 mod progress;
+mod services;
 mod settings;
 mod ui;
 mod units;
 
 use std::process::ExitCode;
 
-use cli::Cli;
+use cli::{Cli, Command};
 use error::{Error, Exit};
 use ui::Ui;
 
@@ -23,6 +24,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
     };
+    if let Command::Worker(worker) = &cli.command
+        && worker.extract
+    {
+        // A child of a worker: reads documents for it, within limits of its own, and does nothing else.
+        return vecferry_embed::text::extract_in_child();
+    }
     let ui = Ui::new(&cli.output);
     ui.listen_to_tracing();
     match run(&cli, &ui) {

@@ -2,6 +2,7 @@
 //! stderr while bars are drawn goes through here, so that it does not tear them.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent};
@@ -19,8 +20,8 @@ const LOG_WIDTH: u16 = 100;
 /// Narrower terminals wrap lines by themselves more legibly than cells could be cut; some claim to have no width.
 const LEAST_WIDTH: u16 = 60;
 
-/// The operator's terminal, or the log in its place.
-#[derive(Debug)]
+/// The operator's terminal, or the log in its place. Clones are the same terminal.
+#[derive(Debug, Clone)]
 pub(crate) struct Ui {
     /// Whether stdout carries JSON.
     pub(crate) json: bool,
@@ -30,7 +31,7 @@ pub(crate) struct Ui {
     pub(crate) verbose: u8,
     /// The bars below which nothing else may be written.
     pub(crate) bars: MultiProgress,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
     colour_err: bool,
     colour_out: bool,
 }
@@ -57,7 +58,7 @@ impl Ui {
             json: output.json,
             quiet: output.quiet,
             verbose: output.verbose,
-            closed: AtomicBool::new(false),
+            closed: Arc::default(),
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             colour_err: !plain && io::stderr().is_terminal(),
             colour_out: !plain && io::stdout().is_terminal(),

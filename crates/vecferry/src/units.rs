@@ -56,6 +56,18 @@ pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("{text:?} is not a share; write it like 0.05"))
 }
 
+/// Reads a whole number from 1 on.
+pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
+    let number = text.trim().replace('_', "").parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{text:?} is not a number from 1 on"))
+}
+
+/// Reads a number above 0 that may have a fraction.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| format!("{text:?} is not a number above 0"))
+}
+
 /// `1.5 GiB`, `64 MiB`, `312 B`.
 pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;

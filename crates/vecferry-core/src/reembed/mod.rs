@@ -4,5 +4,8 @@
 //! [`task::TaskRunner`], and proves each bot on the target (or by the registry's record of exactly that attempt). What
 //! a task does is `vecferry-embed`'s; Amazon is `vecferry-aws`'s.
 
+pub mod estimate;
+pub mod price;
 pub mod registry;
+pub mod rows;
 pub mod task;

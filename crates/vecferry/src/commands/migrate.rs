@@ -30,12 +30,15 @@ const GOES_ON: &str = "replication goes on without this process; `vecferry statu
 
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    if let Some(method @ (Method::Reembed | Method::Delta)) = args.method {
-        let what = format!("--method {method:?} is not in this version").to_lowercase();
-        return Err(Error::Usage {
-            what,
-            hint: Some("this version knows --method copy and --method follow".into()),
-        });
+    match method(args, settings).await? {
+        Some(Method::Reembed) => return super::reembed::run(args, settings, ui).await,
+        Some(Method::Delta) => {
+            return Err(Error::Usage {
+                what: "--method delta is not in this version".into(),
+                hint: Some("this version knows --method copy, follow and reembed".into()),
+            });
+        }
+        _ => {}
     }
     let clusters = settings.clusters()?;
     let mut policy = Policy {
@@ -87,6 +90,17 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         }),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The method that is asked for, or that of a re-embedding which the target holds: it is continued without a word.
+async fn method(args: &Migrate, settings: &Settings) -> Result<Option<Method>, Error> {
+    if args.method.is_some() {
+        return Ok(args.method);
+    }
+    let Some(target) = settings.target_if_named()? else { return Ok(None) };
+    let status = status(&target).await?;
+    let reembeds = status.is_some_and(|status| status.method == policy::Method::Reembed.as_str());
+    Ok(reembeds.then_some(Method::Reembed))
 }
 
 /// The cutover and rollback of a follow, as far as they were begun.

@@ -1,13 +1,16 @@
 //! One file per command: what it asks core for and how it shows the answer.
 
+mod bots;
 mod check;
 mod cleanup;
 mod crossing;
 mod init;
 mod migrate;
 mod plan;
+mod reembed;
 mod status;
 mod verify;
+mod worker;
 
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
@@ -25,11 +28,13 @@ pub(crate) async fn run(cli: &Cli, ui: &Ui) -> Result<Exit, Error> {
         Command::Init(args) => init::run(args, &cli.place, ui),
         Command::Check(args) => check::run(args, &settings, ui).await,
         Command::Plan(args) => plan::run(args, &settings, ui).await,
+        Command::Bots(args) => bots::run(args, &settings, ui).await,
         Command::Migrate(args) => migrate::run(args, &settings, ui).await,
         Command::Status(args) => status::run(args, &settings, ui).await,
         Command::Verify(args) => verify::run(args, &settings, ui).await,
         Command::Cutover(args) => crossing::cutover(args, &settings, ui).await,
         Command::Rollback(args) => crossing::rollback(args, &settings, ui).await,
         Command::Cleanup(args) => cleanup::run(args, &settings, ui).await,
+        Command::Worker(args) => worker::run(args, &settings, ui).await,
     }
 }

@@ -19,8 +19,8 @@ use lines::Lines;
 pub(crate) use tally::Tally;
 
 /// Shows events and remembers how far things are.
-pub(crate) struct Progress<'a> {
-    ui: &'a Ui,
+pub(crate) struct Progress {
+    ui: Ui,
     tally: Mutex<Tally>,
     shown: Shown,
     /// What is said once when a follow that goes on has caught up.
@@ -35,14 +35,14 @@ enum Shown {
     Events(Events),
 }
 
-impl<'a> Progress<'a> {
+impl Progress {
     /// For a command whose JSON is its events.
-    pub(crate) fn of_events(ui: &'a Ui) -> Progress<'a> {
+    pub(crate) fn of_events(ui: &Ui) -> Progress {
         if ui.json { Progress::showing(ui, Shown::Events(Events)) } else { Progress::of_result(ui) }
     }
 
     /// For a command whose JSON is one result: progress goes to stderr, whatever stdout carries.
-    pub(crate) fn of_result(ui: &'a Ui) -> Progress<'a> {
+    pub(crate) fn of_result(ui: &Ui) -> Progress {
         let shown = if ui.quiet {
             Shown::Nothing
         } else if ui.watched() {
@@ -53,12 +53,12 @@ impl<'a> Progress<'a> {
         Progress::showing(ui, shown)
     }
 
-    fn showing(ui: &'a Ui, shown: Shown) -> Progress<'a> {
-        Progress { ui, tally: Mutex::new(Tally::new()), shown, once_caught_up: Mutex::default() }
+    fn showing(ui: &Ui, shown: Shown) -> Progress {
+        Progress { ui: ui.clone(), tally: Mutex::new(Tally::new()), shown, once_caught_up: Mutex::default() }
     }
 
     /// Says this, once, when the target has caught up and is watched on.
-    pub(crate) fn saying_once_caught_up(self, text: Option<&'static str>) -> Progress<'a> {
+    pub(crate) fn saying_once_caught_up(self, text: Option<&'static str>) -> Progress {
         Progress { once_caught_up: Mutex::new(text), ..self }
     }
 
@@ -85,16 +85,16 @@ impl<'a> Progress<'a> {
     }
 }
 
-impl Reporter for Progress<'_> {
+impl Reporter for Progress {
     fn event(&self, event: &Event) {
         let now = Instant::now();
         let mut tally = self.tally();
         tally.take(event, now);
         match &self.shown {
             Shown::Nothing => {}
-            Shown::Bars(bars) => bars.show(event, &tally, self.ui),
-            Shown::Lines(lines) => lines.show(event, &tally, self.ui, now),
-            Shown::Events(events) => events.show(event, self.ui),
+            Shown::Bars(bars) => bars.show(event, &tally, &self.ui),
+            Shown::Lines(lines) => lines.show(event, &tally, &self.ui, now),
+            Shown::Events(events) => events.show(event, &self.ui),
         }
         if matches!(event, Event::Following { caught_up: true, .. })
             && tally.follows()

@@ -1,6 +1,8 @@
 //! `vecferry.toml`: read by hand rather than by derive, so that every mistake is found in one reading, named with its
 //! line and the nearest right word, and never shown with its value, which may be a password.
 
+mod reembed;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,9 +14,12 @@ use vecferry_core::policy::{ApplyStart, Existing, IvfflatLists};
 
 use crate::error::{Error, Mistake};
 use crate::units::{parse_duration, parse_size};
+pub(crate) use reembed::{
+    AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, ReembedFile, TASKS_KEYS,
+};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 20] = [
+pub(crate) const KEYS: [&str; 26] = [
     "source",
     "target",
     "jobs",
@@ -34,7 +39,13 @@ pub(crate) const KEYS: [&str; 20] = [
     "target_from_source",
     "apply_start",
     "switch",
+    "state",
     "knowledge",
+    "bots",
+    "aws",
+    "embedding",
+    "documents",
+    "tasks",
 ];
 
 /// Keys of `[knowledge]`.
@@ -67,6 +78,7 @@ pub(crate) struct File {
     pub(crate) apply_start: Option<ApplyStart>,
     pub(crate) switch: Option<String>,
     pub(crate) knowledge: Knowledge,
+    pub(crate) reembed: ReembedFile,
 }
 
 impl File {
@@ -138,31 +150,43 @@ impl File {
             "target_from_source" => self.target_from_source = Some(text(value)?.to_owned()),
             "apply_start" => self.apply_start = Some(apply_start(text(value)?)?),
             "switch" => self.switch = Some(text(value)?.to_owned()),
-            "knowledge" => return self.set_knowledge(value),
+            "state" => self.reembed.state = Some(PathBuf::from(text(value)?)),
+            "knowledge" => {
+                let knowledge = &mut self.knowledge;
+                return table(key, value, |key, value| set_knowledge_key(knowledge, key, value));
+            }
+            "bots" | "aws" | "embedding" | "documents" | "tasks" => {
+                let reembed = &mut self.reembed;
+                return table(key, value, |below, value| reembed.set(key, below, value));
+            }
             unknown => return Err(Wrong::unknown(unknown, &KEYS)),
         }
         Ok(Vec::new())
     }
 
-    fn set_knowledge(&mut self, value: &DeValue<'_>) -> Result<Vec<(usize, Mistake)>, Wrong> {
-        let DeValue::Table(table) = value else {
-            return Err(Wrong::kind("a table, [knowledge]", value));
-        };
-        let knowledge = &mut self.knowledge;
-        let wrong = table.iter().filter_map(|(key, value)| {
-            set_knowledge_key(knowledge, key.get_ref(), value.get_ref())
-                .err()
-                .map(|why| why.at(key))
-        });
-        Ok(wrong.collect())
-    }
-
     /// A directory in the file means the same wherever the program is started.
     fn relative_to(&mut self, folder: Option<&Path>) {
-        if let (Some(folder), Some(directory)) = (folder, &mut self.pg_bin_dir) {
+        let Some(folder) = folder else { return };
+        if let Some(directory) = &mut self.pg_bin_dir {
             *directory = folder.join(&*directory);
         }
+        self.reembed.relative_to(folder);
     }
+}
+
+/// Takes a table's keys over one by one and gives the mistakes among them.
+fn table(
+    name: &str,
+    value: &DeValue<'_>,
+    mut set: impl FnMut(&str, &DeValue<'_>) -> Result<(), Wrong>,
+) -> Result<Vec<(usize, Mistake)>, Wrong> {
+    let DeValue::Table(table) = value else {
+        return Err(Wrong::kind(&format!("a table, [{name}]"), value));
+    };
+    let wrong = table
+        .iter()
+        .filter_map(|(key, value)| set(key.get_ref(), value.get_ref()).err().map(|why| why.at(key)));
+    Ok(wrong.collect())
 }
 
 fn set_knowledge_key(
@@ -272,6 +296,13 @@ fn number(value: &DeValue<'_>, least: u32, most: u32) -> Result<u32, Wrong> {
         .and_then(|number| u32::try_from(number).ok())
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| Wrong::plain(format!("must be from {least} to {most}")))
+}
+
+/// A number above 0 that may have a fraction.
+fn decimal(value: &DeValue<'_>) -> Result<f64, Wrong> {
+    let text = value.as_float().map(|float| float.as_str()).or(value.as_integer().map(|n| n.as_str()));
+    let number = text.ok_or_else(|| Wrong::kind("a number", value))?;
+    crate::units::parse_rate(number).map_err(Wrong::plain)
 }
 
 fn switch(value: &DeValue<'_>) -> Result<bool, Wrong> {

@@ -2,17 +2,22 @@
 //! file, then core's default. Nothing after this asks where a value came from.
 
 mod file;
+mod reembed;
 mod template;
 
 use std::path::{Path, PathBuf};
 
 use vecferry_core::Side;
+use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::policy::{Clusters, FollowPolicy, Pattern, Policy};
 
 use crate::cli::{Follow, Place, Selection, Work};
 use crate::error::{Error, Mistake};
 pub(crate) use file::File;
+pub(crate) use reembed::{
+    DocumentSettings, EcsAt, ModelAt, ModelSettings, RegistryAt, RunnerAt, TaskSettings,
+};
 pub(crate) use template::TEMPLATE;
 
 /// The file that is read when none is named.
@@ -67,6 +72,19 @@ impl Settings {
             .into());
         }
         Ok(Clusters { source, target })
+    }
+
+    /// The target, for commands that can do without.
+    pub(crate) fn target_if_named(&self) -> Result<Option<Dsn>, Error> {
+        match self.target {
+            Some(_) => Ok(Some(self.cluster(Side::Target)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The shape of the knowledge base.
+    pub(crate) fn knowledge(&self) -> &Knowledge {
+        &self.file.knowledge
     }
 
     /// The target alone, for commands that need no source.
@@ -166,13 +184,12 @@ impl Settings {
         flag || self.file.detach.unwrap_or(false)
     }
 
-    /// The operator's choices, but for the method and what only `follow` asks.
     /// The command that points the application at the other cluster.
     pub(crate) fn switch(&self) -> Option<String> {
         self.file.switch.clone()
     }
 
-    /// The operator's choices.
+    /// The operator's choices, but for the method and what only `follow` asks.
     pub(crate) fn policy(&self, selection: &Selection, work: &Work) -> Policy {
         let (file, default) = (&self.file, Policy::default());
         let patterns = |flag: &[String], file: &[String]| {
@@ -201,6 +218,11 @@ impl Settings {
             retries: work.retries.or(file.retries).unwrap_or(default.retries),
         }
     }
+}
+
+/// A variable of the environment; an empty one counts as absent.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Where `init` writes.

@@ -64,6 +64,64 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # embedding = "embedding"
 # operator = "<->"
 # limit = 20
+
+# What only re-embedding (bots, migrate --method reembed, worker) reads.
+# SQLite file for its state, when this machine has no route to the target; the state is kept on the target when not set.
+# state = "vecferry.sqlite"
+
+# Where bots are listed: Bedrock Chat's DynamoDB table, or a TOML or JSON file. The table is read through its index
+# LastBotUsedIndex, which only bots are in; full_scan reads all of it.
+# [bots]
+# table = "ConversationTable"
+# file = "bots.toml"
+# full_scan = false
+
+# The AWS account; as the AWS CLI finds it when not set.
+# [aws]
+# region = "us-east-1"
+# profile = "default"
+
+# The embedding model, and who runs it: bedrock, openai (any compatible service at url, key in VECFERRY_MODEL_KEY) or
+# local (a sentence-transformer's folder). source_model made the source's embeddings: where it is the same, unchanged
+# chunks are not paid for again. Limits are those of the whole account, divided among the tasks. price is in USD for a
+# million tokens and known for Bedrock's models.
+# [embedding]
+# provider = "bedrock"
+# model = "cohere.embed-multilingual-v3"
+# dimensions = 1024
+# region = "us-east-1"
+# url = "https://embeddings.example.com/v1"
+# folder = "all-MiniLM-L6-v2"
+# source_model = "cohere.embed-multilingual-v3"
+# requests_per_minute = 2000
+# tokens_per_minute = 300000
+# price = 0.1
+
+# Documents: the bucket of uploaded files; what becomes of a bot with documents that cannot be embedded (fail, keep-old
+# or accept); hosts and networks inside private address ranges that pages may be read from.
+# [documents]
+# bucket = "documentbucket"
+# lost_documents = "fail"
+# allow_private = []
+# ignore_robots = false
+# max_page = "64MiB"
+# timeout = "5min"
+
+# Workers, one per bot: in this process (local), or as tasks of ECS. Rate and number are derived from the account's
+# quotas when they are not set.
+# [tasks]
+# runner = "local"
+# cluster = "default"
+# task_definition = "embedding:1"
+# container = "Container"
+# subnets = []
+# security_groups = []
+# assign_public_ip = false
+# launch_rate = 10
+# in_flight = 50
+# attempts = 3
+# poll = "5s"
+# busy_wait = "30min"
 "##;
 
 #[cfg(test)]
@@ -73,7 +131,9 @@ mod tests {
     use super::TEMPLATE;
     use crate::cli::{Follow, Selection, Work};
     use crate::settings::Settings;
-    use crate::settings::file::{File, KEYS, KNOWLEDGE_KEYS};
+    use crate::settings::file::{
+        AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, File, KEYS, KNOWLEDGE_KEYS, TASKS_KEYS,
+    };
     use vecferry_core::policy::{Clusters, Policy};
 
     /// The template with its settings in force: a comment that is a setting starts with `# word = ` or `# [`.
@@ -89,8 +149,16 @@ mod tests {
     #[test]
     fn the_template_shows_every_key() {
         let shown = in_force();
-        for key in KEYS.iter().chain(&KNOWLEDGE_KEYS).filter(|key| **key != "knowledge") {
-            assert!(shown.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
+        for key in [&KEYS[..], &KNOWLEDGE_KEYS, &BOTS_KEYS, &AWS_KEYS, &EMBEDDING_KEYS]
+            .concat()
+            .into_iter()
+            .chain(DOCUMENTS_KEYS)
+            .chain(TASKS_KEYS)
+        {
+            let shows = |line: &str| {
+                line.starts_with(&format!("{key} = ")) || line == format!("[{key}]")
+            };
+            assert!(shown.lines().any(shows), "{key}");
         }
     }
 

@@ -1,0 +1,64 @@
+//! What a cluster holds of each bot: how many rows, how much text. One query, no text read.
+
+use std::collections::HashMap;
+
+use crate::error::{Result, Side};
+use crate::knowledge::Knowledge;
+use crate::pg::{Dsn, Session, quote_ident};
+
+/// A bot's rows on one cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Rows.
+    pub rows: u64,
+    /// Characters of their texts, overlaps counted as often as they occur.
+    pub chars: u64,
+}
+
+/// Rows and characters of every bot, by id. All rows belong to the bot `""` where the table has no bot column; a table
+/// that is not there holds nothing.
+///
+/// # Errors
+/// [`crate::Error::Postgres`] when the cluster cannot be read.
+pub async fn held(dsn: &Dsn, side: Side, knowledge: &Knowledge) -> Result<HashMap<String, Held>> {
+    let session = Session::open(dsn, side, "count the rows of bots").await?;
+    let table = knowledge.table.to_string();
+    let there = "SELECT to_regclass($1) IS NOT NULL";
+    if !session.query_one("look for the knowledge table", there, &[&table]).await?.get::<_, bool>(0) {
+        return Ok(HashMap::new());
+    }
+    let bot = match &knowledge.bot {
+        Some(column) => format!("COALESCE({}::text, '')", quote_ident(column)),
+        None => "''::text".to_owned(),
+    };
+    let content = quote_ident(&knowledge.content);
+    let sql = format!(
+        "SELECT {bot}, count(*), COALESCE(sum(char_length({content}::text)), 0)::bigint FROM {table} GROUP BY 1"
+    );
+    let rows = session.query("count the rows of bots", &sql, &[]).await?;
+    let held = rows.into_iter().map(|row| {
+        let (rows, chars): (i64, i64) = (row.get(1), row.get(2));
+        // A char(n) column pads what is shorter.
+        let bot: String = row.get(0);
+        (bot.trim_end().to_owned(), Held { rows: rows.cast_unsigned(), chars: chars.cast_unsigned() })
+    });
+    Ok(held.collect())
+}
+
+/// Length of the vectors that the embedding column takes; `None` when its type names none, or there is no such column.
+///
+/// # Errors
+/// [`crate::Error::Postgres`] when the cluster cannot be read.
+pub async fn column_dimensions(
+    dsn: &Dsn,
+    side: Side,
+    knowledge: &Knowledge,
+) -> Result<Option<usize>> {
+    let session = Session::open(dsn, side, "look at the knowledge table").await?;
+    // pgvector keeps the length in the type's modifier; -1 is none.
+    let sql = "SELECT atttypmod FROM pg_attribute \
+               WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped";
+    let table = knowledge.table.to_string();
+    let row = session.query_opt("look at the knowledge table", sql, &[&table, &knowledge.embedding]).await?;
+    Ok(row.and_then(|row| usize::try_from(row.get::<_, i32>(0)).ok()).filter(|length| *length > 0))
+}

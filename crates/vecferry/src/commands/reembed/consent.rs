@@ -1,0 +1,158 @@
+//! What a re-embedding would do and cost, shown before anything is paid for, and the one question.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use serde::Serialize;
+use vecferry_core::pg::Dsn;
+use vecferry_core::reembed::estimate::Estimate;
+use vecferry_core::reembed::registry::Listing;
+use vecferry_embed::embedder::Model;
+
+use crate::confirm;
+use crate::error::{Error, Mistake};
+use crate::ui::Ui;
+use crate::units::{count, counted, duration};
+
+/// What is proposed.
+pub(super) struct Offer<'a> {
+    pub(super) registry: String,
+    pub(super) runner: String,
+    pub(super) store: String,
+    pub(super) model: &'a Model,
+    pub(super) listing: &'a Listing,
+    pub(super) target: Option<&'a Dsn>,
+    pub(super) estimate: Estimate,
+    /// USD for a million tokens.
+    pub(super) price: Option<f64>,
+}
+
+/// The offer for programs. An event of its own, before the run's first.
+#[derive(Serialize)]
+struct Json<'a> {
+    version: u32,
+    event: &'static str,
+    registry: &'a str,
+    runner: &'a str,
+    state: &'a str,
+    model: &'a str,
+    dimensions: usize,
+    usd_per_million_tokens: Option<f64>,
+    knowledge_base: usize,
+    without_documents: usize,
+    aliases: u64,
+    odd: usize,
+    estimate: &'a Estimate,
+    usd: Option<f64>,
+}
+
+impl Offer<'_> {
+    /// Shows it.
+    pub(super) fn show(&self, ui: &Ui) -> Result<(), Error> {
+        if !ui.json {
+            return ui.data(&self.render());
+        }
+        ui.data_json(&Json {
+            version: 1,
+            event: "offer",
+            registry: &self.registry,
+            runner: &self.runner,
+            state: &self.store,
+            model: &self.model.id,
+            dimensions: self.model.dimensions,
+            usd_per_million_tokens: self.price,
+            knowledge_base: self.listing.knowledge_base.len(),
+            without_documents: self.listing.without_documents.len(),
+            aliases: self.listing.aliases,
+            odd: self.listing.odd.len(),
+            estimate: &self.estimate,
+            usd: self.estimate.usd(),
+        })
+    }
+
+    fn render(&self) -> String {
+        let estimate = &self.estimate;
+        let mut lines = vec![
+            format!("bots        {} of {}", count(estimate.bots), self.registry),
+            format!(
+                "documents   {}, about {}",
+                count(estimate.documents),
+                counted(estimate.chunks, "chunk")
+            ),
+            format!("model       {}, {} dimensions", self.model.id, self.model.dimensions),
+            format!("tokens      about {}", count(estimate.tokens)),
+            format!("price       {}", self.price_line()),
+            format!("time        about {}", duration(estimate.hours * 3600.0)),
+            format!("tasks       {}", self.runner),
+            format!("state       {}", self.store),
+        ];
+        let apart = [
+            (self.listing.knowledge_base.len() as u64, "on Bedrock Knowledge Bases"),
+            (self.listing.without_documents.len() as u64, "without documents"),
+            (self.listing.aliases, "aliases of other bots"),
+            (self.listing.odd.len() as u64, "items that are not understood"),
+        ];
+        for (number, what) in apart.into_iter().filter(|(number, _)| *number > 0) {
+            lines.push(format!("left out    {} {what}", count(number)));
+        }
+        if estimate.measured > 0 {
+            let bots = counted(estimate.measured, "bot");
+            lines.push(format!("measured    {bots} by the rows of the source; unchanged chunks cost nothing"));
+        }
+        lines.extend(estimate.guesses.iter().map(|guess| format!("guessed     {guess}")));
+        lines.join("\n")
+    }
+
+    fn price_line(&self) -> String {
+        let estimate = &self.estimate;
+        let tasks = estimate.tasks_usd.map_or(String::new(), |usd| format!(" and {} for tasks", money(usd)));
+        match (self.price, estimate.embedding_usd) {
+            (Some(0.0), _) => format!("nothing for the model{tasks}"),
+            (Some(price), Some(usd)) => {
+                format!("about {} for the model ({} per million tokens){tasks}", money(usd), money(price))
+            }
+            _ => format!("not known for this model, see --price{tasks}"),
+        }
+    }
+
+    /// Refuses what may cost more than the operator allows.
+    pub(super) fn within(&self, limit: Option<f64>) -> Result<(), Error> {
+        let Some(limit) = limit else { return Ok(()) };
+        let what = match self.estimate.usd() {
+            Some(usd) if usd <= limit => return Ok(()),
+            Some(usd) => format!("this may cost {}, more than --max-cost {}", money(usd), money(limit)),
+            None => "the model's price is not known, so --max-cost cannot be kept".to_owned(),
+        };
+        Err(Mistake::new(what, "choose fewer bots with --bots, or give --price or another --max-cost").into())
+    }
+
+    /// The one question.
+    pub(super) fn ask(&self, yes: bool, restart: bool, ui: &Ui) -> Result<(), Error> {
+        let bots = counted(self.estimate.bots, "bot");
+        let again = if restart { "forget the run that is recorded, " } else { "" };
+        let what = format!("{again}embed {bots} and replace their rows on the target");
+        match self.target {
+            Some(target) => confirm::destroy(ui, yes, target, &what),
+            None if yes => Ok(()),
+            None => ask_plainly(&what, ui),
+        }
+    }
+}
+
+/// Without a route to the target there is no name to type.
+fn ask_plainly(what: &str, ui: &Ui) -> Result<(), Error> {
+    if !io::stdin().is_terminal() {
+        return Err(Error::Usage {
+            what: format!("this will {what}, and nobody is here to confirm it"),
+            hint: Some("pass --yes, or run it on a terminal".into()),
+        });
+    }
+    ui.insist(&format!("This will {what}.\nType yes to go on:"));
+    let mut typed = String::new();
+    let read = io::stdin().lock().read_line(&mut typed);
+    if read.is_ok() && typed.trim() == "yes" { Ok(()) } else { Err(Error::Declined) }
+}
+
+/// Dollars, to the cent; less than that is said as such.
+fn money(usd: f64) -> String {
+    if usd > 0.0 && usd < 0.01 { "less than $0.01".to_owned() } else { format!("${usd:.2}") }
+}

@@ -1,0 +1,368 @@
+//! `migrate --method reembed`: asks once, starts one task per bot, and sums up what was proven.
+
+mod consent;
+mod size;
+
+use std::sync::Arc;
+
+use vecferry_core::knowledge::Knowledge;
+use vecferry_core::pg::Dsn;
+use vecferry_core::reembed::registry::{BotRegistry, Listing};
+use vecferry_core::reembed::rows::column_dimensions;
+use vecferry_core::reembed::task::TaskRunner;
+use vecferry_core::reembed::{ReembedOrder, Summary, TaskPolicy, price, run as reembed, store};
+use vecferry_core::{Error as CoreError, Side};
+use vecferry_embed::embedder::{Embedder, Model};
+use vecferry_embed::work::LocalTasks;
+
+use super::bots::selection;
+use super::worker;
+use crate::cli::{LostDocuments, Migrate};
+use crate::error::{Error, Exit, GO_ON, Mistake};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::services::{self, Making, Services, work_folder};
+use crate::settings::{
+    DocumentSettings, ModelAt, ModelSettings, RegistryAt, RunnerAt, Settings, TaskSettings,
+};
+use crate::ui::{Ui, table};
+use crate::units::{count, counted, duration};
+use consent::Offer;
+
+/// Bots at the same time in this process unless set: two cores read and split for four without falling behind the
+/// model.
+const LOCAL_AT_ONCE: usize = 4;
+
+/// Tasks at the same time unless set: what a model's usual quota feeds.
+const TASKS_AT_ONCE: usize = 50;
+
+/// Launches per second unless set or known: half of what ECS allows an account, which has other users.
+const LAUNCHES: f64 = 10.0;
+
+/// What the settings say, resolved.
+struct Resolved {
+    registry: RegistryAt,
+    model: ModelSettings,
+    documents: DocumentSettings,
+    tasks: TaskSettings,
+    source: Option<Dsn>,
+    target: Option<Dsn>,
+    knowledge: Knowledge,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    let flags = &args.reembed;
+    let resolved = resolve(args, settings)?;
+    let state = settings.state(&flags.store);
+    let store = services::store(state.as_deref(), resolved.target.as_ref()).await?;
+    let services = Services::new(settings.aws(&flags.aws));
+    let registry = services.registry(&resolved.registry).await?;
+    let column = match &resolved.target {
+        Some(target) => column_dimensions(target, Side::Target, &resolved.knowledge).await?,
+        None => None,
+    };
+    let embedder = services.embedder(&resolved.model, column).await?;
+    let model = embedder.model().clone();
+    let folder = work_folder()?;
+    let workshop = Workshop { resolved: &resolved, services: &services, folder: folder.path() };
+    let (runner, fargate) = workshop.runner(registry.clone(), embedder).await?;
+    let policy = policy(args, &resolved.tasks, runner.as_ref()).await?;
+    let listing = understood(registry.list().await?, flags.skip_odd)?;
+    let selection = selection(&flags.selection)?;
+    let listing = selection.apply(listing)?;
+    let sizes = workshop.sizes(&listing, ui).await?;
+    let offer = Offer {
+        registry: registry.describe(),
+        runner: runner.describe(),
+        store: store.describe(),
+        model: &model,
+        listing: &listing,
+        target: resolved.target.as_ref(),
+        estimate: offer_estimate(&resolved, &listing, &sizes, &policy, fargate),
+        price: price_of(&resolved.model),
+    };
+    offer.show(ui)?;
+    if flags.dry_run {
+        return Ok(Exit::Done);
+    }
+    offer.within(flags.max_cost)?;
+    offer.ask(args.yes.yes, args.restart, ui)?;
+    let interrupt = Interrupt::listen(ui)?;
+    let progress = Arc::new(Progress::of_events(ui));
+    let order = ReembedOrder {
+        settings: recorded(registry.as_ref(), &model, &resolved.knowledge),
+        environment: environment(&resolved, &policy, &model)?,
+        target: resolved.target.clone(),
+        restart: args.restart,
+        registry,
+        runner,
+        store,
+        selection,
+        policy,
+    };
+    let outcome = reembed(order, progress.clone(), interrupt.token.clone()).await;
+    progress.finish();
+    match outcome {
+        Ok(summary) => finish(&summary, ui),
+        Err(CoreError::Interrupted) => Err(Error::Interrupted { how_to_go_on: GO_ON.into() }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn resolve(args: &Migrate, settings: &Settings) -> Result<Resolved, Error> {
+    let flags = &args.reembed;
+    let resolved = Resolved {
+        registry: settings.registry(&flags.registry, None)?,
+        model: settings.model(&flags.embedding, None)?,
+        documents: settings.documents(&flags.documents, None),
+        tasks: settings.tasks(&flags.tasks)?,
+        source: settings.source_if_named()?,
+        target: settings.target_if_named()?,
+        knowledge: settings.knowledge().clone(),
+    };
+    if resolved.tasks.at == RunnerAt::Local && resolved.target.is_none() {
+        // Says what to pass.
+        settings.target()?;
+    }
+    if let (RunnerAt::Ecs(_), ModelAt::Local { .. }) = (&resolved.tasks.at, &resolved.model.at) {
+        let what = "tasks on ECS have no model's folder of this machine";
+        let hint = "choose --provider bedrock or openai, or --runner local";
+        return Err(Mistake::new(what, hint).into());
+    }
+    Ok(resolved)
+}
+
+/// Refuses a registry with items that nobody understands, unless they are to be left out.
+fn understood(listing: Listing, skip_odd: bool) -> Result<Listing, Error> {
+    if skip_odd || listing.odd.is_empty() {
+        return Ok(listing);
+    }
+    let shown: Vec<String> =
+        listing.odd.iter().take(3).map(|item| format!("{}: {}", item.key, item.why)).collect();
+    let items = counted(listing.odd.len() as u64, "item");
+    let what = format!("{items} of the registry not understood; {}", shown.join("; "));
+    let hint = "`vecferry bots` lists them; --skip-odd leaves them out";
+    Err(Mistake::new(what, hint).into())
+}
+
+/// Makes the runner and asks what it would run over.
+struct Workshop<'a> {
+    resolved: &'a Resolved,
+    services: &'a Services,
+    folder: &'a std::path::Path,
+}
+
+impl Workshop<'_> {
+    /// The runner, and vCPUs and GB of one of its tasks where it rents them.
+    async fn runner(
+        &self,
+        registry: Arc<dyn BotRegistry>,
+        embedder: Arc<dyn Embedder>,
+    ) -> Result<(Arc<dyn TaskRunner>, Option<(f64, f64)>), Error> {
+        let Resolved { tasks, target, .. } = self.resolved;
+        match (&tasks.at, target) {
+            (RunnerAt::Ecs(at), _) => {
+                let runner = self.services.ecs(at).await;
+                let ready = runner.check().await?;
+                let memory = ready.memory_mib.map(|mib| mib as f64 / 1024.0);
+                Ok((Arc::new(runner), ready.vcpus.zip(memory)))
+            }
+            (RunnerAt::Local, Some(target)) => {
+                let bench = self
+                    .services
+                    .workbench(Making {
+                        source: self.resolved.source.clone(),
+                        target: target.clone(),
+                        knowledge: self.resolved.knowledge.clone(),
+                        registry: registry.keeps_sync().then(|| registry.clone()),
+                        embedder,
+                        model: &self.resolved.model,
+                        documents: &self.resolved.documents,
+                        folder: self.folder,
+                    })
+                    .await?;
+                let at_once = tasks.in_flight.unwrap_or(LOCAL_AT_ONCE);
+                Ok((Arc::new(LocalTasks::new(bench, registry, at_once)), None))
+            }
+            (RunnerAt::Local, None) => Err(CoreError::Bug {
+                what: "a local runner without a target".into(),
+            }
+            .into()),
+        }
+    }
+
+    /// How much text each bot has.
+    async fn sizes(
+        &self,
+        listing: &Listing,
+        ui: &Ui,
+    ) -> Result<Vec<vecferry_core::reembed::estimate::BotSize>, Error> {
+        let sources = self.services.sources(&self.resolved.documents, self.folder).await?;
+        let Resolved { source, knowledge, .. } = self.resolved;
+        Ok(size::sizes(listing, sources, source.as_ref(), knowledge, ui).await)
+    }
+}
+
+async fn policy(
+    args: &Migrate,
+    tasks: &TaskSettings,
+    runner: &dyn TaskRunner,
+) -> Result<TaskPolicy, Error> {
+    let limits = runner.limits().await?;
+    let local = tasks.at == RunnerAt::Local;
+    let at_once = if local { LOCAL_AT_ONCE } else { TASKS_AT_ONCE };
+    let allowed = limits.in_flight.map_or(at_once, |allowed| allowed.min(at_once));
+    Ok(TaskPolicy {
+        attempts: tasks.attempts,
+        launches_per_second: tasks
+            .launch_rate
+            .or(limits.launches_per_second)
+            .unwrap_or(if local { TaskPolicy::default().launches_per_second } else { LAUNCHES }),
+        in_flight: tasks.in_flight.unwrap_or(allowed),
+        patience: tasks.busy_wait,
+        // A task in this process answers at once.
+        poll: if local { tasks.poll.min(std::time::Duration::from_millis(200)) } else { tasks.poll },
+        accept_missing: args.reembed.documents.lost_documents == Some(LostDocuments::Accept),
+        stop_tasks: local,
+        ..TaskPolicy::default()
+    })
+}
+
+fn price_of(model: &ModelSettings) -> Option<f64> {
+    let published = match &model.at {
+        ModelAt::Bedrock { .. } => price::per_million_tokens(&model.id),
+        ModelAt::OpenAi { .. } => None,
+        ModelAt::Local { .. } => Some(0.0),
+    };
+    model.price.or(published)
+}
+
+fn offer_estimate(
+    resolved: &Resolved,
+    listing: &Listing,
+    sizes: &[vecferry_core::reembed::estimate::BotSize],
+    policy: &TaskPolicy,
+    fargate: Option<(f64, f64)>,
+) -> vecferry_core::reembed::estimate::Estimate {
+    use vecferry_core::reembed::estimate::{Pace, estimate};
+    let bots: Vec<_> = listing.bots.iter().zip(sizes.iter().copied()).collect();
+    let pace = Pace {
+        in_flight: policy.in_flight,
+        launches_per_second: policy.launches_per_second,
+        tokens_per_minute: resolved.model.tokens_per_minute,
+        fargate,
+    };
+    estimate(&bots, &pace, price_of(&resolved.model))
+}
+
+/// What must be the same when the run is continued.
+fn recorded(registry: &dyn BotRegistry, model: &Model, knowledge: &Knowledge) -> store::Settings {
+    store::Settings {
+        registry: registry.describe(),
+        model: model.id.clone(),
+        dimensions: model.dimensions,
+        knowledge: knowledge.clone(),
+        splitting: None,
+    }
+}
+
+/// What vecferry's own worker in a container is told; the application's own containers ignore it. No secret is among
+/// it: overrides of a task can be read by everybody who may describe tasks.
+fn environment(
+    resolved: &Resolved,
+    policy: &TaskPolicy,
+    model: &Model,
+) -> Result<Vec<(String, String)>, Error> {
+    if resolved.tasks.at == RunnerAt::Local {
+        return Ok(Vec::new());
+    }
+    let share = |limit: u64| (limit / policy.in_flight.max(1) as u64).max(1).to_string();
+    let settings = &resolved.model;
+    let (provider, region, url) = match &settings.at {
+        ModelAt::Bedrock { region } => ("bedrock", region.clone(), None),
+        ModelAt::OpenAi { url } => ("openai", None, Some(url.clone())),
+        ModelAt::Local { .. } => ("local", None, None),
+    };
+    let lost = match resolved.documents.lost {
+        LostDocuments::Fail => "fail",
+        LostDocuments::KeepOld => "keep-old",
+        LostDocuments::Accept => "accept",
+    };
+    let knowledge = (resolved.knowledge != Knowledge::default())
+        .then(|| serde_json::to_string(&resolved.knowledge))
+        .transpose()
+        .map_err(|error| CoreError::Bug { what: format!("the table's shape is no JSON: {error}") })?;
+    let table = match &resolved.registry {
+        RegistryAt::Table { name, .. } => Some(name.clone()),
+        RegistryAt::File(_) => None,
+    };
+    let pairs = [
+        ("VECFERRY_PROVIDER", Some(provider.to_owned())),
+        ("VECFERRY_MODEL", Some(settings.id.clone())),
+        ("VECFERRY_DIMENSIONS", Some(model.dimensions.to_string())),
+        ("VECFERRY_MODEL_REGION", region),
+        ("VECFERRY_MODEL_URL", url),
+        ("VECFERRY_SOURCE_MODEL", Some(settings.source_model.clone())),
+        ("VECFERRY_REQUESTS_PER_MINUTE", settings.requests_per_minute.map(share)),
+        ("VECFERRY_TOKENS_PER_MINUTE", settings.tokens_per_minute.map(share)),
+        ("VECFERRY_LOST_DOCUMENTS", Some(lost.to_owned())),
+        ("VECFERRY_BOT_TABLE", table),
+        ("VECFERRY_BUCKET", resolved.documents.bucket.clone()),
+        (worker::KNOWLEDGE, knowledge),
+    ];
+    Ok(pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}
+
+/// Shows what came of it: every bot proven is a yes, anything else is exit code 5.
+fn finish(summary: &Summary, ui: &Ui) -> Result<Exit, Error> {
+    if !ui.json {
+        ui.data(&render(summary))?;
+    }
+    let failed = summary.counts.failed + summary.counts.waiting + summary.counts.running;
+    if failed == 0 {
+        return Ok(Exit::Done);
+    }
+    let bots = counted(failed, "bot");
+    Err(CoreError::Tasks {
+        what: format!("{bots} of {} not embedded", count(summary.counts.total())),
+        hint: Some("mend what the reasons say and run the same command again: proven bots are not repeated".into()),
+    }
+    .into())
+}
+
+fn render(summary: &Summary) -> String {
+    let mut blocks = Vec::new();
+    if !summary.failed.is_empty() {
+        let rows = summary
+            .failed
+            .iter()
+            .map(|bot| vec![bot.bot.to_string(), bot.title.clone(), bot.reason.clone()]);
+        blocks.push(table(&["failed bot", "title", "reason"], &[], rows.collect()));
+    }
+    let Summary { counts, .. } = summary;
+    let mut line = format!(
+        "migration {}: {} proven with {} in {}",
+        summary.migration,
+        counted(counts.proven, "bot"),
+        counted(summary.rows, "row"),
+        duration(summary.seconds),
+    );
+    if summary.tokens > 0 || summary.reused > 0 {
+        line.push_str(&format!(
+            "; {} paid for, {} taken from the source",
+            counted(summary.tokens, "token"),
+            counted(summary.reused, "vector"),
+        ));
+    }
+    if counts.skipped > 0 {
+        line.push_str(&format!("; {} left out", counted(counts.skipped, "bot")));
+    }
+    line.push_str(if counts.failed > 0 {
+        "\nnext: vecferry bots shows every bot's state"
+    } else {
+        "\nnext: vecferry bots, then point the application at the target"
+    });
+    blocks.push(line);
+    blocks.join("\n\n")
+}
