@@ -9,6 +9,7 @@ pub mod embedder;
 #[cfg(feature = "local-model")]
 mod local;
 pub mod sources;
+pub mod split;
 pub mod stage;
 
 #[cfg(feature = "local-model")]
