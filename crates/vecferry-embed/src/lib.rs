@@ -8,6 +8,7 @@ pub mod document;
 pub mod embedder;
 #[cfg(feature = "local-model")]
 mod local;
+pub mod reuse;
 pub mod sources;
 pub mod split;
 pub mod stage;

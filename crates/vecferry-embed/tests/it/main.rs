@@ -5,4 +5,5 @@
 mod chunks;
 #[cfg(feature = "local-model")]
 mod local_model;
+mod reuse;
 mod stage;
