@@ -55,7 +55,9 @@ pub(crate) fn is_throttle<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespo
 /// What repeating the call can achieve.
 pub(crate) fn class_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Class {
     match error {
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Class::Transient,
+        // What is neither the network nor time never left this machine: no credentials, no region, a bad endpoint.
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
             Class::Transient
         }
         SdkError::ServiceError(service) => {

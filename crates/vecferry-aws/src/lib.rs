@@ -4,6 +4,12 @@
 //! endpoints need nothing from us.
 
 mod account;
+mod bots;
 mod failure;
+mod secret;
+mod table_role;
 
 pub use account::Account;
+pub use bots::{DynamoBots, DynamoOptions};
+pub use secret::{database_from_environment, database_from_secret};
+pub use table_role::TableRole;

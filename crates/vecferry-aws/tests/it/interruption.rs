@@ -1,0 +1,112 @@
+//! A way to a double that misbehaves once: HTTP requests are passed on whole, except those a test has something done to.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is answered by DynamoDB's request for fewer requests.
+    Throttled,
+    /// It is done, and its answer is lost with the connection.
+    AnswerLost,
+}
+
+/// Listens until the process ends.
+#[derive(Debug)]
+pub(crate) struct Interruption {
+    endpoint: String,
+    fates: Arc<Mutex<VecDeque<Fate>>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Interruption {
+    /// Starts in front of `upstream`, `http://127.0.0.1:5000`.
+    pub(crate) fn before(upstream: &str) -> Interruption {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let fates = Arc::new(Mutex::new(VecDeque::new()));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let upstream = upstream.trim_start_matches("http://").to_owned();
+        let (coming, counted) = (Arc::clone(&fates), Arc::clone(&requests));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (upstream, coming) = (upstream.clone(), Arc::clone(&coming));
+                counted.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    // A client that goes away is not this test's concern.
+                    let _ = pass(client, &upstream, &coming);
+                });
+            }
+        });
+        Interruption { endpoint, fates, requests }
+    }
+
+    /// Its address.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// What becomes of the requests that come next, one each.
+    pub(crate) fn next(&self, fates: &[Fate]) {
+        self.fates.lock().unwrap().extend(fates);
+    }
+
+    /// Requests so far: each has a connection of its own.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// Passes one request on, one connection each, so that nothing needs to be known of an answer's end.
+fn pass(
+    mut client: TcpStream,
+    upstream: &str,
+    fates: &Mutex<VecDeque<Fate>>,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        if line == "\r\n" {
+            break;
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let fate = fates.lock().unwrap().pop_front();
+    if fate == Some(Fate::Throttled) {
+        let said = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}"#;
+        return write!(
+            client,
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{said}",
+            said.len()
+        );
+    }
+    let mut server = TcpStream::connect(upstream)?;
+    server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+    server.write_all(&body)?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    if fate != Some(Fate::AnswerLost) {
+        // The client must not keep this connection for its next request.
+        let end = answer.windows(2).position(|two| two == b"\r\n").unwrap_or(0);
+        client.write_all(&answer[..end])?;
+        client.write_all(b"\r\nConnection: close")?;
+        client.write_all(&answer[end..])?;
+    }
+    Ok(())
+}
