@@ -4,6 +4,8 @@
 //! endpoints need nothing from us.
 
 mod account;
+mod documents;
 mod failure;
 
 pub use account::Account;
+pub use documents::{ObjectLimits, S3Documents};

@@ -6,9 +6,12 @@
 
 pub mod document;
 pub mod embedder;
+pub mod folder;
 #[cfg(feature = "local-model")]
 mod local;
 pub mod sources;
+pub mod spool;
+pub mod web;
 
 #[cfg(feature = "local-model")]
 pub use local::{Error, LocalModel};

@@ -1,1 +1,3 @@
 //! vecferry-aws against doubles that speak the real wire: moto, and the testkit's own for what moto does not do.
+
+mod documents;
