@@ -11,6 +11,7 @@ pub mod folder;
 mod local;
 pub mod sources;
 pub mod spool;
+pub mod stage;
 pub mod web;
 
 #[cfg(feature = "local-model")]
