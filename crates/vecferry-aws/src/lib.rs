@@ -5,6 +5,7 @@
 
 mod account;
 mod bots;
+mod documents;
 mod failure;
 mod secret;
 mod table_role;
@@ -13,3 +14,4 @@ pub use account::Account;
 pub use bots::{DynamoBots, DynamoOptions};
 pub use secret::{database_from_environment, database_from_secret};
 pub use table_role::TableRole;
+pub use documents::{ObjectLimits, S3Documents};

@@ -6,12 +6,15 @@
 
 pub mod document;
 pub mod embedder;
+pub mod folder;
 #[cfg(feature = "local-model")]
 mod local;
 pub mod reuse;
 pub mod sources;
 pub mod split;
+pub mod spool;
 pub mod stage;
+pub mod web;
 
 #[cfg(feature = "local-model")]
 pub use local::{Error, LocalModel};

@@ -29,6 +29,7 @@ mod writer;
 pub mod bedrock;
 pub mod chat;
 pub mod corpus;
+pub mod site;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};

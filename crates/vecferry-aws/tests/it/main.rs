@@ -6,3 +6,4 @@ mod bots;
 mod interruption;
 mod rig;
 mod secret;
+mod documents;

@@ -1,4 +1,4 @@
-//! The crate's parts on real servers, files and models.
+//! The crate's parts on real servers, files and models, and on a site that answers every way the web does.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
@@ -6,4 +6,7 @@ mod chunks;
 #[cfg(feature = "local-model")]
 mod local_model;
 mod reuse;
+mod sitemaps;
 mod stage;
+mod videos;
+mod web;
