@@ -1,0 +1,3 @@
+//! Re-embedding on real clusters and with real files.
+
+mod store;
