@@ -117,9 +117,9 @@ fn judge(facts: &Facts<'_>) -> Decision {
     if let Some(decision) = said {
         return decision;
     }
-    if let Verdict::Incomplete { missing } = facts.verdict {
+    if let Verdict::Incomplete { missing, got } = facts.verdict {
         if facts.accept_missing {
-            return Decision::Proven(Yield::default());
+            return Decision::Proven(*got);
         }
         return failed(format!("no rows for {}", some_of(missing)), false);
     }

@@ -4,13 +4,31 @@
 //! [`task::TaskRunner`], and proves each bot on the target (or by the registry's record of exactly that attempt). What
 //! a task does is `vecferry-embed`'s; Amazon is `vecferry-aws`'s.
 //!
-//! Read [`store`] for what is recorded and durable when, [`decide`] and [`verdict`] for what follows from what is seen.
+//! Read `run` and `attempt` for the order of things, [`store`] for what is recorded and durable when, [`decide`] and
+//! [`verdict`] for what follows from what is seen.
 
+mod adopt;
+mod attempt;
+mod claim;
 pub mod decide;
 pub mod file;
+mod ledger;
+mod muster;
+mod order;
 pub mod pace;
+mod pacer;
+mod patience;
+mod precheck;
+mod proof;
 pub mod registry;
+mod run;
 pub mod select;
+mod shared;
 pub mod store;
 pub mod task;
 pub mod verdict;
+mod watch;
+
+pub use order::{FailedBot, ReembedOrder, Summary, TaskPolicy};
+pub use precheck::precheck;
+pub use run::run;

@@ -92,6 +92,8 @@ pub enum Verdict {
     Incomplete {
         /// Which.
         missing: Vec<String>,
+        /// What there is besides.
+        got: Yield,
     },
 }
 
@@ -131,7 +133,7 @@ pub fn judge(evidence: &Evidence, seen: Option<&[String]>, tokens: &[&str], bot:
         return Verdict::Proven(got);
     }
     let missing = missing(bot, &evidence.writers);
-    if missing.is_empty() { Verdict::Proven(got) } else { Verdict::Incomplete { missing } }
+    if missing.is_empty() { Verdict::Proven(got) } else { Verdict::Incomplete { missing, got } }
 }
 
 /// Documents of the bot that no row's source column names.
@@ -228,7 +230,8 @@ mod tests {
         assert_eq!(judged(&evidence(vec![]), &["8"], &bot), Verdict::Untouched);
         let one = writer("8", 5, &["https://a"]);
         let missing = vec!["https://b".to_owned()];
-        assert_eq!(judged(&evidence(vec![one]), &[], &bot), Verdict::Incomplete { missing });
+        let got = Yield { rows: Some(5), ..Yield::default() };
+        assert_eq!(judged(&evidence(vec![one]), &[], &bot), Verdict::Incomplete { missing, got });
     }
 
     #[test]
@@ -275,7 +278,6 @@ mod tests {
     #[test]
     fn a_result_of_somebody_else_or_of_a_failure_proves_nothing() {
         let bot = pages(&["https://a", "https://b"]);
-        let missing = || Verdict::Incomplete { missing: vec!["https://b".to_owned()] };
         let writers = vec![writer("8", 5, &["https://a"])];
         for spoil in [
             (|it: &mut BotResult| it.token = "stranger".into()) as fn(&mut BotResult),
@@ -285,7 +287,10 @@ mod tests {
             let mut one = result("t1", 5, &[]);
             one.iter_mut().for_each(spoil);
             let told = Evidence { writers: writers.clone(), result: one };
-            assert_eq!(judged(&told, &[], &bot), missing(), "{told:?}");
+            let verdict = judged(&told, &[], &bot);
+            assert!(
+                matches!(&verdict, Verdict::Incomplete { missing, .. } if *missing == ["https://b"])
+            );
         }
     }
 

@@ -26,7 +26,7 @@ fn every_verdict() -> Vec<Verdict> {
         Verdict::Untouched,
         Verdict::Doubled { transactions: 2 },
         Verdict::Faulty { rows: 1 },
-        Verdict::Incomplete { missing: vec!["a".into()] },
+        Verdict::Incomplete { missing: vec!["a".into()], got: Yield::default() },
     ]
 }
 
@@ -214,7 +214,8 @@ fn the_last_attempt_is_not_repeated() {
 #[test]
 fn missing_documents_fail_a_bot_unless_they_are_accepted() {
     let (ending, registered) = (stopped(StopCause::Exited), Registered::NotKept);
-    let verdict = Verdict::Incomplete { missing: vec!["https://a".into()] };
+    let got = Yield { rows: Some(4), ..Yield::default() };
+    let verdict = Verdict::Incomplete { missing: vec!["https://a".into()], got };
     let reason = "no rows for https://a".to_owned();
     let decision = decided(&Case(&ending, &verdict, &registered, None), 1);
     assert_eq!(decision, Decision::Failed { reason, retryable: false });
@@ -228,7 +229,7 @@ fn missing_documents_fail_a_bot_unless_they_are_accepted() {
         allowed: 3,
         accept_missing: true,
     });
-    assert_eq!(accepted, Decision::Proven(Yield::default()));
+    assert_eq!(accepted, Decision::Proven(got));
 }
 
 fn contested(status: SyncStatus, exec_id: &str, task: Option<TaskState>, unchanged: f64) -> Claim {
