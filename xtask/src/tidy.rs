@@ -54,6 +54,11 @@ const PURE_FILES: &[&str] = &[
     "preflight/tables.rs",
     "preflight/versions.rs",
     "probe/shape.rs",
+    "reembed/decide.rs",
+    "reembed/pace.rs",
+    "reembed/select.rs",
+    "reembed/verdict.rs",
+    "reembed/store/record.rs",
     "verify/reread.rs",
 ];
 

@@ -157,7 +157,8 @@ fn route(record: Option<&MigrationRecord>, policy: &Policy) -> Result<Route> {
     let asked = policy.method;
     if let Some(record) = record {
         let recorded = record.route.method();
-        if asked.is_none_or(|asked| asked == recorded) {
+        // A re-embedding is [`crate::reembed`]'s, whoever asks here.
+        if record.route != Route::Reembed && asked.is_none_or(|asked| asked == recorded) {
             return Ok(record.route);
         }
         return Err(Error::Refused {
@@ -333,7 +334,7 @@ impl Run<'_> {
             Phase::Indexes => {
                 let stage = match self.route {
                     Route::FollowApplyFirst => Stage::BesideApply,
-                    Route::Copy | Route::FollowApplyLast => Stage::All,
+                    Route::Copy | Route::FollowApplyLast | Route::Reembed => Stage::All,
                 };
                 build_indexes(self, &self.rows_by_relation().await?, stage).await?;
             }
@@ -347,6 +348,9 @@ impl Run<'_> {
             Phase::CatchUp => follow::watch::until_caught_up(self).await?,
             // Ended by the cutover, which records the next phase itself.
             Phase::Following => return follow::watch::until_cut_over(self).await,
+            Phase::Embedding => {
+                return Err(Error::Bug { what: "a re-embedding was taken for a copy".into() });
+            }
             Phase::Done => {}
         }
         store::enter(
@@ -478,7 +482,7 @@ impl Run<'_> {
 }
 
 /// An error with its causes on one line.
-fn said(error: &Error) -> String {
+pub(crate) fn said(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

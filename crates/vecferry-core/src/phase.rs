@@ -38,13 +38,16 @@ pub enum Phase {
     CatchUp,
     /// Apply keeps up with the source (`follow`). Ended by `cutover` alone, which has a record of its own.
     Following,
+    /// Bots are embedded anew (`reembed`), each with its own state in the record; [`crate::reembed::store`] says what
+    /// is durable when.
+    Embedding,
     /// All of it is done.
     Done,
 }
 
 impl Phase {
     /// Every phase, in the order of a `follow` that builds its indexes first.
-    pub const ALL: [Phase; 11] = [
+    pub const ALL: [Phase; 12] = [
         Phase::Schema,
         Phase::Rows,
         Phase::Sequences,
@@ -55,6 +58,7 @@ impl Phase {
         Phase::Subscribe,
         Phase::CatchUp,
         Phase::Following,
+        Phase::Embedding,
         Phase::Done,
     ];
 
@@ -76,6 +80,7 @@ impl Phase {
             Phase::Analyze => "analyze",
             Phase::CatchUp => "catch_up",
             Phase::Following => "following",
+            Phase::Embedding => "embedding",
             Phase::Done => "done",
         }
     }
@@ -105,6 +110,8 @@ pub enum Route {
     FollowApplyLast,
     /// `follow`, apply started when the keys are built.
     FollowApplyFirst,
+    /// `reembed`. [`crate::reembed::run()`] alone takes it.
+    Reembed,
 }
 
 impl Route {
@@ -138,6 +145,7 @@ impl Route {
                 Following,
                 Done,
             ],
+            Route::Reembed => &[Embedding, Done],
         }
     }
 
@@ -159,6 +167,7 @@ impl Route {
         match self {
             Route::Copy => Method::Copy,
             Route::FollowApplyLast | Route::FollowApplyFirst => Method::Follow,
+            Route::Reembed => Method::Reembed,
         }
     }
 
@@ -168,12 +177,13 @@ impl Route {
             Route::Copy => "copy",
             Route::FollowApplyLast => "follow_apply_last",
             Route::FollowApplyFirst => "follow_apply_first",
+            Route::Reembed => "reembed",
         }
     }
 
     /// The route of that name.
     pub fn parse(name: &str) -> Option<Route> {
-        [Route::Copy, Route::FollowApplyLast, Route::FollowApplyFirst]
+        [Route::Copy, Route::FollowApplyLast, Route::FollowApplyFirst, Route::Reembed]
             .into_iter()
             .find(|route| route.as_str() == name)
     }
@@ -197,6 +207,14 @@ mod tests {
             }
             assert_eq!(phase, Phase::Done);
         }
+    }
+
+    #[test]
+    fn re_embedding_has_one_phase_and_no_snapshot() {
+        assert_eq!(Route::parse(Route::Reembed.as_str()), Some(Route::Reembed));
+        assert_eq!(Route::Reembed.next(Phase::Embedding), Phase::Done);
+        assert_eq!(Phase::parse("embedding"), Some(Phase::Embedding));
+        assert!(!Phase::Embedding.needs_snapshot());
     }
 
     #[test]

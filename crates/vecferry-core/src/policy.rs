@@ -221,7 +221,7 @@ impl std::fmt::Display for Pattern {
 }
 
 /// Glob match of `*` (any run) and `?` (any one character).
-fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let mut characters = pattern.chars();
     match characters.next() {
         None => text.is_empty(),

@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
+use crate::bot::BotKey;
 use crate::cutover::step::Stage;
 use crate::phase::Phase;
 use crate::policy::Method;
+use crate::reembed;
+use crate::reembed::store::{Counts, Skip};
 
 /// Receives events; called from several threads, so it must not block for long.
 pub trait Reporter: Send + Sync {
@@ -158,6 +161,88 @@ pub enum Event {
         /// Bytes expected.
         bytes_expected: u64,
     },
+    /// A re-embedding began, or goes on.
+    ReembedStarted {
+        /// Migration id.
+        migration: String,
+        /// Whether an earlier run is continued.
+        resumed: bool,
+        /// Where its bots are.
+        bots: Counts,
+    },
+    /// Where the bots of a re-embedding are. Sent about twice a second while that changes.
+    Bots {
+        /// How many are where.
+        counts: Counts,
+        /// Launches per second that are allowed now.
+        launches_per_second: f64,
+    },
+    /// The runner has taken a bot's task on.
+    BotStarted {
+        /// The bot.
+        bot: BotKey,
+        /// Which attempt, 1-based.
+        attempt: u32,
+        /// The runner's id for the task.
+        task: String,
+    },
+    /// A bot's embedding is proven and recorded.
+    BotProven {
+        /// The bot.
+        bot: BotKey,
+        /// By which attempt, 1-based.
+        attempt: u32,
+        /// Its rows on the target, where somebody could look.
+        rows: Option<u64>,
+    },
+    /// An attempt gave no proof; another follows.
+    BotRepeated {
+        /// The bot.
+        bot: BotKey,
+        /// Attempts used up.
+        attempts: u32,
+        /// Why.
+        reason: String,
+        /// Seconds until the next.
+        seconds: f64,
+    },
+    /// A bot failed; no further attempt is made in this run.
+    BotFailed {
+        /// The bot.
+        bot: BotKey,
+        /// Why.
+        reason: String,
+        /// Whether another run may succeed without anybody changing anything.
+        retryable: bool,
+    },
+    /// Nothing is to be done for a bot any more.
+    BotSkipped {
+        /// The bot.
+        bot: BotKey,
+        /// Why.
+        why: Skip,
+    },
+    /// Somebody else works on a bot, which is waited for.
+    BotBusy {
+        /// The bot.
+        bot: BotKey,
+        /// The task or claim that the registry names; may be empty.
+        by: String,
+    },
+    /// The runner refuses so many launches that they were slowed down.
+    Throttled {
+        /// Launches per second that are allowed now.
+        launches_per_second: f64,
+    },
+    /// The runner has no room for tasks; nothing is launched for a while.
+    NoRoom {
+        /// Its words.
+        reason: String,
+        /// For how many seconds.
+        seconds: f64,
+    },
+    /// Every bot of a re-embedding is settled, and that is recorded.
+    ReembedFinished(reembed::Summary),
     /// The run is complete and recorded.
     Finished(Summary),
 }

@@ -41,6 +41,17 @@ impl SourceIdentity {
         }
     }
 
+    /// What stands in a source's place where rows are made anew: the registry that lists the bots.
+    pub(crate) fn of_registry(registry: &str) -> Self {
+        SourceIdentity {
+            address: registry.to_owned(),
+            system_identifier: None,
+            timeline: None,
+            database: String::new(),
+            database_oid: 0,
+        }
+    }
+
     /// Whether `server` is the recorded cluster and database, as far as can be told; a later timeline of it is.
     pub(crate) fn is_of(&self, server: &Server) -> bool {
         let same_cluster = match (&server.system_identifier, &self.system_identifier) {

@@ -11,8 +11,9 @@ use crate::cutover::step::{Direction, Step};
 use crate::error::{Error, Result, Side};
 use crate::index::build::read_progress;
 use crate::pg::{Dsn, Session};
-use crate::phase::Phase;
+use crate::phase::{Phase, Route};
 use crate::policy::Method;
+use crate::reembed::store::{Counts, bot_counts};
 use crate::store::{self, CrossingRecord, IndexRecord, MigrationRecord, RelationRecord, Totals};
 pub use follow::{FollowState, FollowStatus, LinkStatus};
 
@@ -23,9 +24,9 @@ pub struct Status {
     pub version: u32,
     /// Migration id.
     pub migration: String,
-    /// `copy` or `follow`.
+    /// `copy`, `follow` or `reembed`.
     pub method: String,
-    /// Source as `host:port/database`.
+    /// Source as `host:port/database`; in a `reembed` the registry in words.
     pub source: String,
     /// Phase in progress, or `done`.
     pub phase: Phase,
@@ -65,6 +66,9 @@ pub struct Status {
     pub follow: Option<FollowStatus>,
     /// The cutover and the rollback, as far as they were begun.
     pub crossings: Vec<CrossingStatus>,
+    /// How many bots are where; only in a `reembed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bots: Option<Counts>,
 }
 
 /// How far a cutover or rollback is.
@@ -165,9 +169,14 @@ pub async fn status_of(target: &Dsn, source: Option<&Dsn>) -> Result<Option<Stat
         _ => None,
     };
     let crossings = crossings(&session, &record.id).await?;
+    let bots = match record.route {
+        Route::Reembed => Some(bot_counts(&session, &record.id).await?),
+        _ => None,
+    };
     Ok(Some(Status {
         version: 1,
         crossings,
+        bots,
         migration: record.id,
         method: record.route.method().to_string(),
         source: record.source.address,

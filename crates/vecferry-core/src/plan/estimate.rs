@@ -90,7 +90,7 @@ fn seconds(facts: &Facts, route: Route, phase: Phase) -> Option<f64> {
             Some(float(bytes) / (rate * VACUUM_SPEEDUP))
         }
         Phase::Subscribe => Some(TRIPS_PER_SUBSCRIPTION * trip),
-        Phase::CatchUp | Phase::Following | Phase::Done => None,
+        Phase::CatchUp | Phase::Following | Phase::Embedding | Phase::Done => None,
     }
 }
 

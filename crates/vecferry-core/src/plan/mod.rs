@@ -227,6 +227,7 @@ fn describe(facts: &Facts, route: Route, phase: Phase) -> String {
             facts.selected().map(|table| table.constraints.len()).sum::<usize>()
         ),
         Phase::Analyze => "VACUUM (ANALYZE) every table, so that the planner knows them".into(),
+        Phase::Embedding => "embed every bot's documents anew, one task per bot".into(),
         Phase::Done => "nothing left".into(),
     }
 }

@@ -3,9 +3,35 @@
 //! Core orchestrates: it reads the bots from a [`registry::BotRegistry`], starts one task per bot through a
 //! [`task::TaskRunner`], and proves each bot on the target (or by the registry's record of exactly that attempt). What
 //! a task does is `vecferry-embed`'s; Amazon is `vecferry-aws`'s.
+//!
+//! Read `run` and `attempt` for the order of things, [`store`] for what is recorded and durable when, [`decide`] and
+//! [`verdict`] for what follows from what is seen.
 
 pub mod estimate;
 pub mod price;
 pub mod registry;
 pub mod rows;
+mod adopt;
+mod attempt;
+mod claim;
+pub mod decide;
+pub mod file;
+mod ledger;
+mod muster;
+mod order;
+pub mod pace;
+mod pacer;
+mod patience;
+mod precheck;
+mod proof;
+mod run;
+pub mod select;
+mod shared;
+pub mod store;
 pub mod task;
+pub mod verdict;
+mod watch;
+
+pub use order::{FailedBot, ReembedOrder, Summary, TaskPolicy};
+pub use precheck::precheck;
+pub use run::run;

@@ -108,13 +108,14 @@ pub(crate) async fn insert(
     let estimates: serde_json::Map<String, serde_json::Value> =
         estimates.iter().map(|(phase, seconds)| (phase.to_string(), (*seconds).into())).collect();
     let sql = "INSERT INTO vecferry.migration (id, method, route, source, phase, estimates) \
-               VALUES ($1, $2, $3, $4, 'schema', $5) ON CONFLICT (id) DO NOTHING";
+               VALUES ($1, $2, $3, $4, $6, $5) ON CONFLICT (id) DO NOTHING";
+    let first = route.phases()[0].as_str();
     let (method, route) = (route.method().as_str(), route.as_str());
     session
         .execute(
             "record the migration",
             sql,
-            &[&id, &method, &route, &Json(source), &Json(estimates)],
+            &[&id, &method, &route, &Json(source), &Json(estimates), &first],
         )
         .await?;
     Ok(())

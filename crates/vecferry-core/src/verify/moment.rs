@@ -18,7 +18,7 @@ use crate::follow::link::Link;
 use crate::follow::state::{current_lsn, nudge, read_link, read_slot};
 use crate::pg::{Lsn, QualifiedName, Session};
 use crate::phase::{Phase, Route};
-use crate::policy::Clusters;
+use crate::policy::{Clusters, Method};
 use crate::source::SourceIdentity;
 use crate::store::{self, MigrationRecord, RelationRecord};
 
@@ -259,8 +259,9 @@ pub(super) async fn record(target: &Session) -> Result<Option<MigrationRecord>> 
 /// # Errors
 /// [`crate::Error::Postgres`] when the target cannot be read.
 pub(super) async fn after_cutover(target: &Session) -> Result<Option<String>> {
-    let over =
-        |record: &MigrationRecord| record.route != Route::Copy && record.phase == Phase::Done;
+    let over = |record: &MigrationRecord| {
+        record.route.method() == Method::Follow && record.phase == Phase::Done
+    };
     Ok(record(target).await?.filter(over).map(|record| {
         format!(
             "migration {} was cut over and nothing flows back: what the application has written to the target since differs from the source",

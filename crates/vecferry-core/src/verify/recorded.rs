@@ -105,6 +105,8 @@ async fn finished_migration(session: &Session) -> Result<MigrationRecord> {
 fn is_comparable(route: Route, phase: Phase) -> bool {
     match route {
         Route::Copy => phase == Phase::Done,
+        // Nothing was copied.
+        Route::Reembed => false,
         Route::FollowApplyLast | Route::FollowApplyFirst => {
             route.is_past(Phase::Sequences, phase) && !route.is_past(Phase::Subscribe, phase)
         }

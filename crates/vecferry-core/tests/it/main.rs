@@ -13,6 +13,7 @@ mod interrupted;
 mod plan;
 mod preflight;
 mod preflight_follow;
+mod reembed;
 mod status_follow;
 mod verify;
 mod verify_following;

@@ -261,6 +261,7 @@ mod tests {
             parts_total: 16,
             bytes_per_second: Some(1e8),
             eta_seconds: None,
+            bots: None,
             tables: vec![TableStatus {
                 table: "public.items".into(),
                 rows: 150_000,

@@ -127,7 +127,37 @@ pub(crate) fn happening(event: &Event, verbose: u8) -> Option<String> {
         Event::Retrying { error, attempt, attempts } => {
             format!("going on after an error (retry {attempt} of {attempts}): {error}")
         }
-        Event::PartFinished { .. }
+        Event::ReembedStarted { migration, resumed, bots } => {
+            let verb = if *resumed { "continuing" } else { "starting" };
+            format!(
+                "{verb} migration {migration}: {} to embed",
+                counted(bots.waiting + bots.running, "bot")
+            )
+        }
+        Event::BotStarted { bot, attempt, task } if verbose > 0 => {
+            format!("bot {bot}: attempt {attempt} started as task {task}")
+        }
+        Event::BotProven { bot, rows: Some(rows), .. } if verbose > 0 => {
+            format!("bot {bot}: proven with {}", counted(*rows, "row"))
+        }
+        Event::BotProven { bot, .. } if verbose > 0 => format!("bot {bot}: proven"),
+        Event::BotRepeated { bot, reason, seconds, .. } => {
+            format!("bot {bot}: again in {}: {reason}", duration(*seconds))
+        }
+        Event::BotFailed { bot, reason, .. } => format!("bot {bot} failed: {reason}"),
+        Event::BotSkipped { bot, why } => format!("bot {bot} is left out: {}", why.as_str()),
+        Event::BotBusy { bot, by } => format!("bot {bot}: somebody else works on it ({by})"),
+        Event::Throttled { launches_per_second } => {
+            format!("slowed down to {launches_per_second:.1} launches a second")
+        }
+        Event::NoRoom { reason, seconds } => {
+            format!("no room for tasks, going on in {}: {reason}", duration(*seconds))
+        }
+        Event::BotStarted { .. }
+        | Event::BotProven { .. }
+        | Event::Bots { .. }
+        | Event::ReembedFinished(_)
+        | Event::PartFinished { .. }
         | Event::Copying { .. }
         | Event::Following { .. }
         | Event::Verifying { .. }

@@ -1,0 +1,5 @@
+//! Re-embedding on real clusters and with real files.
+
+mod run;
+mod store;
+mod world;
