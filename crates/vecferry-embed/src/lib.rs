@@ -9,6 +9,7 @@ pub mod embedder;
 #[cfg(feature = "local-model")]
 mod local;
 pub mod text;
+pub mod sources;
 
 #[cfg(feature = "local-model")]
 pub use local::{Error, LocalModel};
