@@ -8,8 +8,8 @@ pub mod document;
 pub mod embedder;
 #[cfg(feature = "local-model")]
 mod local;
-pub mod text;
 pub mod sources;
+pub mod text;
 
 #[cfg(feature = "local-model")]
 pub use local::{Error, LocalModel};

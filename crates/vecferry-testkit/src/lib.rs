@@ -28,6 +28,7 @@ mod writer;
 
 pub mod bedrock;
 pub mod corpus;
+pub mod papers;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};

@@ -1,5 +1,6 @@
 //! HTML by html2text, after taking out of the tree what a reader of the page does not read.
 
+use html2text::render::TrivialDecorator;
 use html2text::{Element, Handle, config};
 
 use super::{Out, Source};
@@ -39,7 +40,9 @@ pub(super) fn read(mut source: Source<'_>, out: &mut Out) -> Result<(), Error> {
 
 fn render(page: &str) -> Result<String, Error> {
     let unreadable = |_| Error::broken("HTML that cannot be laid out");
-    let config = config::plain_no_decorate().no_table_borders().no_link_wrapping();
+    // Neither brackets around links nor signs before headings and list items.
+    let config =
+        config::with_decorator(TrivialDecorator::new()).no_table_borders().no_link_wrapping();
     let dom = config.parse_html(page.as_bytes()).map_err(unreadable)?;
     sweep(&dom.document);
     let tree = config.dom_to_render_tree(&dom).map_err(unreadable)?;

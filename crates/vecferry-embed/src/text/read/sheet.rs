@@ -114,9 +114,11 @@ fn shown(value: &impl DataType) -> String {
     if let Some(date) = value.get_datetime() {
         return shown_date(&date);
     }
-    let text = match value.get_float() {
-        Some(number) => number.to_string(),
-        None => value.as_string().unwrap_or_default(),
+    let text = match (value.get_bool(), value.get_float()) {
+        (Some(truth), _) => truth.to_string(),
+        (_, Some(number)) => number.to_string(),
+        // An error (`#N/A`) is no string.
+        _ => value.as_string().unwrap_or_default(),
     };
     text.split(['\n', '\r', '\t']).map(str::trim).collect::<Vec<_>>().join(" ")
 }
