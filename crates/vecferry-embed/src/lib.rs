@@ -15,6 +15,7 @@ pub mod split;
 pub mod spool;
 pub mod stage;
 pub mod web;
+pub mod text;
 
 #[cfg(feature = "local-model")]
 pub use local::{Error, LocalModel};

@@ -30,6 +30,7 @@ pub mod bedrock;
 pub mod chat;
 pub mod corpus;
 pub mod site;
+pub mod papers;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};

@@ -10,3 +10,4 @@ mod sitemaps;
 mod stage;
 mod videos;
 mod web;
+mod text;
