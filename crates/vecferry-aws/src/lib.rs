@@ -4,6 +4,8 @@
 //! endpoints need nothing from us.
 
 mod account;
+mod bedrock;
 mod failure;
 
 pub use account::Account;
+pub use bedrock::Bedrock;

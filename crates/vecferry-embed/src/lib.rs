@@ -6,8 +6,7 @@
 
 pub mod document;
 pub mod embedder;
-#[cfg(feature = "local-model")]
-mod local;
+pub mod embedding;
 
 #[cfg(feature = "local-model")]
-pub use local::{Error, LocalModel};
+pub use embedding::local::LocalModel;

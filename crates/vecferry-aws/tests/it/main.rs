@@ -1,1 +1,5 @@
 //! vecferry-aws against doubles that speak the real wire: moto, and the testkit's own for what moto does not do.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod bedrock;
