@@ -7,6 +7,7 @@
 pub mod document;
 pub mod embedder;
 pub mod embedding;
+pub mod sources;
 
 #[cfg(feature = "local-model")]
 pub use embedding::local::LocalModel;

@@ -18,6 +18,7 @@ mod account;
 mod cluster;
 mod database;
 mod error;
+mod moto;
 mod pair;
 mod proxy;
 mod servers;
@@ -26,12 +27,14 @@ mod wheel;
 mod writer;
 
 pub mod bedrock;
+pub mod chat;
 pub mod corpus;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};
 pub use database::{Database, Session};
 pub use error::{Error, Result};
+pub use moto::{MOTO_ACCOUNT, MOTO_ENV, MOTO_REGION, Moto, moto};
 pub use pair::{PAIR_ENV, Pair, pair};
 pub use proxy::FaultProxy;
 pub use servers::Version;
