@@ -6,6 +6,7 @@
 mod account;
 mod bots;
 mod documents;
+mod bedrock;
 mod failure;
 mod secret;
 mod table_role;
@@ -15,3 +16,4 @@ pub use bots::{DynamoBots, DynamoOptions};
 pub use secret::{database_from_environment, database_from_secret};
 pub use table_role::TableRole;
 pub use documents::{ObjectLimits, S3Documents};
+pub use bedrock::Bedrock;

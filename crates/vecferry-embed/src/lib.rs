@@ -10,6 +10,7 @@ pub mod folder;
 #[cfg(feature = "local-model")]
 mod local;
 pub mod reuse;
+pub mod embedding;
 pub mod sources;
 pub mod split;
 pub mod spool;
@@ -18,4 +19,4 @@ pub mod web;
 pub mod text;
 
 #[cfg(feature = "local-model")]
-pub use local::{Error, LocalModel};
+pub use embedding::local::LocalModel;

@@ -7,3 +7,4 @@ mod interruption;
 mod rig;
 mod secret;
 mod documents;
+mod bedrock;

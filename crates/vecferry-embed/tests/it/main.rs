@@ -11,3 +11,5 @@ mod stage;
 mod videos;
 mod web;
 mod text;
+//! vecferry-embed against the testkit's doubles and servers, one module per concept.
+mod embedding;

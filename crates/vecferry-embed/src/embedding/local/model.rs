@@ -11,7 +11,7 @@ use tokenizers::{PaddingParams, Tokenizer, TruncationParams};
 
 /// What the model was trained with; text beyond it does not count. (The tokenizer's own file says
 /// 128, which is not what the model's `sentence_bert_config.json` says.)
-const MAX_TOKENS: usize = 256;
+pub const MAX_TOKENS: usize = 256;
 
 /// Texts run together. More at once gains nothing on a CPU, but attention's memory grows with it.
 const BATCH: usize = 16;
