@@ -5,3 +5,4 @@
 #[cfg(feature = "local-model")]
 mod local_model;
 mod stage;
+mod work;
