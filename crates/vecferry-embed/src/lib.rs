@@ -8,7 +8,9 @@ pub mod document;
 pub mod embedder;
 #[cfg(feature = "local-model")]
 mod local;
+pub mod reuse;
 pub mod sources;
+pub mod split;
 pub mod stage;
 
 #[cfg(feature = "local-model")]
