@@ -13,3 +13,4 @@ mod web;
 mod text;
 //! vecferry-embed against the testkit's doubles and servers, one module per concept.
 mod embedding;
+mod work;
