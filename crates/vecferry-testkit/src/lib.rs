@@ -26,6 +26,7 @@ mod wheel;
 mod writer;
 
 pub mod corpus;
+pub mod ecs;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};
