@@ -1,9 +1,9 @@
-//! `cargo xtask test`: every test, with one pair of servers for all test binaries.
+//! `cargo xtask test`: every test, with one pair of servers and one moto for all test binaries.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use vecferry_testkit::{Options, PAIR_ENV, Pair, Version};
+use vecferry_testkit::{MOTO_ENV, Moto, Options, PAIR_ENV, Pair, Version};
 
 use crate::program;
 
@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for version in Version::ALL {
         version.bin_dir().context("fetch PostgreSQL")?;
     }
+    Moto::fetch().context("fetch moto")?;
     // Built before the servers start, so that they do not idle for minutes, and a compiler error
     // comes first.
     let mut build = program::cargo();
@@ -31,9 +32,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let pair = Pair::start(&Options::new()).context("start the pair of test servers")?;
+    let moto = Moto::start().context("start moto")?;
     let mut test = program::cargo();
     test.arg("test").args(arguments.scope()).arg("--no-fail-fast").args(&arguments.rest);
-    test.env(PAIR_ENV, pair.lend());
+    test.env(PAIR_ENV, pair.lend()).env(MOTO_ENV, moto.lend());
     let status = program::status(&mut test)?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, Into::into))
 }

@@ -51,6 +51,14 @@ pub enum Error {
         /// The last lines of its log.
         log: String,
     },
+    /// A double of a service ended, or stayed silent, before it listened.
+    #[error("{name} did not start; its log ends with:\n{log}")]
+    Double {
+        /// Which one.
+        name: &'static str,
+        /// The last lines of its log.
+        log: String,
+    },
     /// The cluster belongs to another process, so its life is not ours to change.
     #[error("this cluster is shared by all test binaries: start one of your own to {action} it")]
     Shared {

@@ -44,29 +44,13 @@ impl Wheel {
     /// many processes at once: one fetches, the others wait for it.
     pub fn fetch(&self) -> Result<PathBuf> {
         let hash = self.hash()?;
-        let cache = cache_dir()?;
         // The hash is part of the name, so a new pin never meets an old unpacking.
-        let folder = cache.join(format!("{}-{}", self.requirement.replace("==", "-"), &hash[..8]));
-        if folder.is_dir() {
-            return Ok(folder);
-        }
-        let lock_path = cache.join("lock");
-        let lock = File::create(&lock_path).map_err(file("create", &lock_path))?;
-        lock.lock().map_err(file("lock", &lock_path))?;
-        if folder.is_dir() {
-            return Ok(folder);
-        }
-        // Unpacked beside its place and renamed into it: a folder that exists is complete.
-        let unpacking = tempfile::Builder::new()
-            .prefix(".unpacking-")
-            .tempdir_in(&cache)
-            .map_err(file("create a folder in", &cache))?;
-        self.download(hash, &unpacking.path().join("download"))?;
-        let unpacked = unpacking.path().join("unpacked");
-        unpack(&unpacking.path().join("download"), &unpacked)?;
-        open_to_all(&unpacked)?;
-        fs::rename(&unpacked, &folder).map_err(file("move into place", &folder))?;
-        Ok(folder)
+        kept(&format!("{}-{}", self.requirement.replace("==", "-"), &hash[..8]), |unpacked| {
+            let downloaded = unpacked.with_extension("download");
+            self.download(hash, &downloaded)?;
+            unpack(&downloaded, unpacked)?;
+            open_to_all(unpacked)
+        })
     }
 
     fn hash(&self) -> Result<&'static str> {
@@ -99,6 +83,31 @@ impl Wheel {
             .arg(&pins);
         run(&mut pip, "pip download").map(drop)
     }
+}
+
+/// The folder of this name among those that are kept, made first by `make` where it is not there yet. Safe to call from
+/// many processes at once: one makes it, the others wait for it.
+pub(crate) fn kept(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let cache = cache_dir()?;
+    let folder = cache.join(name);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let lock_path = cache.join("lock");
+    let lock = File::create(&lock_path).map_err(file("create", &lock_path))?;
+    lock.lock().map_err(file("lock", &lock_path))?;
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    // Made beside its place and renamed into it: a folder that exists is complete.
+    let making = tempfile::Builder::new()
+        .prefix(".making-")
+        .tempdir_in(&cache)
+        .map_err(file("create a folder in", &cache))?;
+    let made = making.path().join("made");
+    make(&made)?;
+    fs::rename(&made, &folder).map_err(file("move into place", &folder))?;
+    Ok(folder)
 }
 
 /// Where fetched things are kept: `$VECFERRY_CACHE`; for root a folder every account may read,

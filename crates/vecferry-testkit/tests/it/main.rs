@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod bedrock;
 mod clusters;
 mod databases;
 mod faults;
+mod moto_server;
 mod text_and_vectors;
 mod tls;
 mod writers;
