@@ -17,13 +17,29 @@ pub trait DocumentSource: Send + Sync {
     ///
     /// # Errors
     /// [`Lost`] when the address itself cannot be read; it then counts as one lost document.
-    async fn find(&self, bot: &Bot, address: &DocumentAddress) -> Result<Vec<Document>, Lost>;
+    async fn find(&self, bot: &Bot, address: &DocumentAddress) -> Result<Found, Lost>;
 
     /// Streams a document into a file in `folder`. Tries again by itself what may pass.
     ///
     /// # Errors
     /// [`Lost`] with the reason.
     async fn fetch(&self, document: &Document, folder: &Path) -> Result<Fetched, Lost>;
+}
+
+/// What is behind an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The documents that can be fetched, in a stable order.
+    pub documents: Vec<Document>,
+    /// What is lost already, though the address itself could be read: a part of a sitemap, a folder that may not
+    /// be entered, a page of another site. Each with what names it in the source column, or would.
+    pub lost: Vec<(String, Lost)>,
+}
+
+impl From<Vec<Document>> for Found {
+    fn from(documents: Vec<Document>) -> Found {
+        Found { documents, lost: Vec::new() }
+    }
 }
 
 /// One document of a bot.

@@ -8,6 +8,7 @@ pub mod document;
 pub mod embedder;
 #[cfg(feature = "local-model")]
 mod local;
+pub mod sources;
 
 #[cfg(feature = "local-model")]
 pub use local::{Error, LocalModel};

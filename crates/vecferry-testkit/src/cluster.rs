@@ -365,7 +365,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// Percent-encodes all but the characters that are safe everywhere in a URL.
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let one = |byte| if safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(one).collect()

@@ -59,6 +59,25 @@ pub enum Error {
         /// The last lines of its log.
         log: String,
     },
+    /// A double could not be reached.
+    #[error("{action}")]
+    Http {
+        /// What was asked of it.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A double refused, or answered what cannot be read.
+    #[error("{action}: status {status}: {body}")]
+    Answer {
+        /// What was asked of it.
+        action: String,
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        body: String,
+    },
     /// The cluster belongs to another process, so its life is not ours to change.
     #[error("this cluster is shared by all test binaries: start one of your own to {action} it")]
     Shared {

@@ -27,6 +27,7 @@ mod wheel;
 mod writer;
 
 pub mod bedrock;
+pub mod chat;
 pub mod corpus;
 pub mod ecs;
 pub mod vectors;

@@ -4,6 +4,8 @@
 //! where wheels are kept. The server ends when its standard input does. Only we hold the other end of that pipe, so it
 //! ends with us, however we end, SIGKILL included.
 
+pub(crate) mod wire;
+
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
