@@ -31,6 +31,7 @@ pub mod chat;
 pub mod corpus;
 pub mod site;
 pub mod papers;
+pub mod ecs;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};
