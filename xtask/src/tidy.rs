@@ -54,6 +54,8 @@ const PURE_FILES: &[&str] = &[
     "preflight/tables.rs",
     "preflight/versions.rs",
     "probe/shape.rs",
+    "reembed/estimate.rs",
+    "reembed/price.rs",
     "reembed/decide.rs",
     "reembed/pace.rs",
     "reembed/select.rs",

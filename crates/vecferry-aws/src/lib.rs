@@ -4,16 +4,18 @@
 //! endpoints need nothing from us.
 
 mod account;
+mod bedrock;
 mod bots;
 mod documents;
-mod bedrock;
 mod failure;
 mod secret;
 mod table_role;
+mod tasks;
 
 pub use account::Account;
+pub use bedrock::Bedrock;
 pub use bots::{DynamoBots, DynamoOptions};
+pub use documents::{ObjectLimits, S3Documents};
 pub use secret::{database_from_environment, database_from_secret};
 pub use table_role::TableRole;
-pub use documents::{ObjectLimits, S3Documents};
-pub use bedrock::Bedrock;
+pub use tasks::{Capacity, EcsReady, EcsSettings, EcsTasks};

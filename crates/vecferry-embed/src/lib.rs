@@ -6,17 +6,16 @@
 
 pub mod document;
 pub mod embedder;
-pub mod folder;
-#[cfg(feature = "local-model")]
-mod local;
-pub mod reuse;
 pub mod embedding;
+pub mod folder;
+pub mod reuse;
 pub mod sources;
 pub mod split;
 pub mod spool;
 pub mod stage;
-pub mod web;
 pub mod text;
+pub mod web;
+pub mod work;
 
 #[cfg(feature = "local-model")]
 pub use embedding::local::LocalModel;

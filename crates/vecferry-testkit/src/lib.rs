@@ -29,9 +29,9 @@ mod writer;
 pub mod bedrock;
 pub mod chat;
 pub mod corpus;
-pub mod site;
-pub mod papers;
 pub mod ecs;
+pub mod papers;
+pub mod site;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};

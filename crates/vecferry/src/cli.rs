@@ -15,8 +15,8 @@ use crate::error::Exit;
 use crate::units::{parse_duration, parse_share, parse_size};
 pub(crate) use crossing::{Crossing, Cutover, Proof, Rollback};
 pub(crate) use reembed::{
-    Aws, BotSelection, Bots, Documents, Embedding, LostDocuments, Provider, Reembed, Registry, Runner,
-    Store, Tasks, Worker,
+    Aws, BotSelection, Bots, Documents, Embedding, LostDocuments, Provider, Reembed, Registry,
+    Runner, Store, Tasks, Worker,
 };
 
 /// Move pgvector knowledge bases between PostgreSQL clusters and prove the result

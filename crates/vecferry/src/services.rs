@@ -25,7 +25,7 @@ use vecferry_embed::folder::Folder;
 use vecferry_embed::sources::Sources;
 use vecferry_embed::text::{Extractor, Limits};
 use vecferry_embed::web::{Allowed, Guard, Web, WebSettings};
-use vecferry_embed::work::{LostPolicy, Workbench};
+use vecferry_embed::work::{LostPolicy, Reuse, Workbench};
 
 use crate::cli::{Aws, LostDocuments};
 use crate::error::{Error, Mistake};
@@ -102,8 +102,8 @@ impl Services {
         let dimensions = model.dimensions.or(column);
         Ok(match &model.at {
             ModelAt::Bedrock { region } => {
-                let region = region.clone();
-                Arc::new(Bedrock::new(self.account().await, &model.id, dimensions, region)?)
+                let account = self.account().await;
+                Arc::new(Bedrock::new(account, &model.id, dimensions, region.as_deref())?)
             }
             ModelAt::OpenAi { url } => Arc::new(OpenAi::new(endpoint(url, model, dimensions)?)?),
             ModelAt::Local { folder } => local(folder, &model.id)?,
@@ -129,6 +129,10 @@ impl Services {
             document_time: documents.timeout,
             work_folder: folder.to_owned(),
             ..WebSettings::default()
+        })
+        .map_err(|error| vecferry_core::Error::Local {
+            doing: "prepare to read web pages".into(),
+            source: std::io::Error::other(error),
         })?;
         let mut sources: Vec<Arc<dyn DocumentSource>> =
             vec![Arc::new(web), Arc::new(Folder::default())];
@@ -143,6 +147,11 @@ impl Services {
     /// What runs in this process are made with.
     pub(crate) async fn workbench(&self, making: Making<'_>) -> Result<Workbench, Error> {
         let Making { documents, model, folder, .. } = making;
+        let reuse = making.source.map(|source| Reuse {
+            source,
+            knowledge: making.knowledge.clone(),
+            model: model.source_model.clone(),
+        });
         Ok(Workbench {
             target: making.target,
             knowledge: making.knowledge,
@@ -150,8 +159,7 @@ impl Services {
             sources: self.sources(documents, folder).await?,
             extractor: Arc::new(extractor(documents)?),
             embedding: paced(making.embedder, model),
-            // The same text has the same vector only where the same model made it.
-            known: making.source.filter(|_| model.id == model.source_model),
+            reuse,
             policy: match documents.lost {
                 LostDocuments::Fail => LostPolicy::Fail,
                 LostDocuments::KeepOld => LostPolicy::KeepOld,

@@ -64,7 +64,8 @@ pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
 
 /// Reads a number above 0 that may have a fraction.
 pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
-    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    let number =
+        text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| format!("{text:?} is not a number above 0"))
 }
 

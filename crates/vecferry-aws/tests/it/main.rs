@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod bedrock;
 mod bots;
+mod documents;
 mod interruption;
 mod rig;
 mod secret;
-mod documents;
-mod bedrock;
+mod tasks;

@@ -7,14 +7,11 @@
 //! Read `run` and `attempt` for the order of things, [`store`] for what is recorded and durable when, [`decide`] and
 //! [`verdict`] for what follows from what is seen.
 
-pub mod estimate;
-pub mod price;
-pub mod registry;
-pub mod rows;
 mod adopt;
 mod attempt;
 mod claim;
 pub mod decide;
+pub mod estimate;
 pub mod file;
 mod ledger;
 mod muster;
@@ -23,7 +20,10 @@ pub mod pace;
 mod pacer;
 mod patience;
 mod precheck;
+pub mod price;
 mod proof;
+pub mod registry;
+pub mod rows;
 mod run;
 pub mod select;
 mod shared;

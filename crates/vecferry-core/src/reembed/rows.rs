@@ -24,7 +24,8 @@ pub async fn held(dsn: &Dsn, side: Side, knowledge: &Knowledge) -> Result<HashMa
     let session = Session::open(dsn, side, "count the rows of bots").await?;
     let table = knowledge.table.to_string();
     let there = "SELECT to_regclass($1) IS NOT NULL";
-    if !session.query_one("look for the knowledge table", there, &[&table]).await?.get::<_, bool>(0) {
+    if !session.query_one("look for the knowledge table", there, &[&table]).await?.get::<_, bool>(0)
+    {
         return Ok(HashMap::new());
     }
     let bot = match &knowledge.bot {
@@ -40,7 +41,10 @@ pub async fn held(dsn: &Dsn, side: Side, knowledge: &Knowledge) -> Result<HashMa
         let (rows, chars): (i64, i64) = (row.get(1), row.get(2));
         // A char(n) column pads what is shorter.
         let bot: String = row.get(0);
-        (bot.trim_end().to_owned(), Held { rows: rows.cast_unsigned(), chars: chars.cast_unsigned() })
+        (
+            bot.trim_end().to_owned(),
+            Held { rows: rows.cast_unsigned(), chars: chars.cast_unsigned() },
+        )
     });
     Ok(held.collect())
 }
@@ -59,6 +63,8 @@ pub async fn column_dimensions(
     let sql = "SELECT atttypmod FROM pg_attribute \
                WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped";
     let table = knowledge.table.to_string();
-    let row = session.query_opt("look at the knowledge table", sql, &[&table, &knowledge.embedding]).await?;
+    let row = session
+        .query_opt("look at the knowledge table", sql, &[&table, &knowledge.embedding])
+        .await?;
     Ok(row.and_then(|row| usize::try_from(row.get::<_, i32>(0)).ok()).filter(|length| *length > 0))
 }

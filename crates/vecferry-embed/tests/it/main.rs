@@ -3,14 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 mod chunks;
+mod embedding;
 #[cfg(feature = "local-model")]
 mod local_model;
 mod reuse;
 mod sitemaps;
 mod stage;
+mod text;
 mod videos;
 mod web;
-mod text;
-//! vecferry-embed against the testkit's doubles and servers, one module per concept.
-mod embedding;
 mod work;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -134,7 +134,7 @@ impl Running {
     /// Asks it to end.
     pub(super) fn terminate(&self) {
         match self {
-            Running::Process(_, group) => group.signal(Signal::TERM),
+            Running::Process(_, group) => group.terminate(),
             // Nobody may be listening, like a process that ignores the signal.
             Running::Future(_, sender) => drop(sender.send_replace(true)),
         }
@@ -143,7 +143,7 @@ impl Running {
     /// Ends it; [`Self::wait`] then tells how. A future ends by being dropped.
     pub(super) fn kill(&self) {
         if let Running::Process(_, group) = self {
-            group.signal(Signal::KILL);
+            group.kill();
         }
     }
 
@@ -160,16 +160,24 @@ impl Group {
         Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
     }
 
-    fn signal(&self, signal: Signal) {
+    /// A container's first process alone gets the signal.
+    fn terminate(&self) {
+        if let Some(leader) = self.0 {
+            // It may have ended by itself.
+            let _ = kill_process(leader, Signal::TERM);
+        }
+    }
+
+    fn kill(&self) {
         if let Some(group) = self.0 {
             // An empty group is one that has ended.
-            let _ = kill_process_group(group, signal);
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        self.kill();
     }
 }

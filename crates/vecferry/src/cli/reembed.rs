@@ -92,8 +92,13 @@ pub(crate) struct BotSelection {
 #[command(next_help_heading = "Registry of bots")]
 pub(crate) struct Registry {
     /// Bedrock Chat's DynamoDB table [default: TABLE_NAME, or none]
-    #[arg(long, value_name = "NAME", env = "VECFERRY_BOT_TABLE", hide_env_values = true,
-          conflicts_with = "bot_file")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "VECFERRY_BOT_TABLE",
+        hide_env_values = true,
+        conflicts_with = "bot_file"
+    )]
     pub(crate) bot_table: Option<String>,
     /// TOML or JSON file that lists bots and their documents [default: none]
     #[arg(long, value_name = "FILE", env = "VECFERRY_BOT_FILE", hide_env_values = true)]
@@ -183,8 +188,13 @@ pub(crate) struct Documents {
     #[arg(long, value_name = "HOW", env = "VECFERRY_LOST_DOCUMENTS", hide_env_values = true)]
     pub(crate) lost_documents: Option<LostDocuments>,
     /// Hosts or networks inside private address ranges that pages may be read from; repeatable [default: none]
-    #[arg(long, value_name = "HOST|CIDR", env = "VECFERRY_ALLOW_PRIVATE", hide_env_values = true,
-          value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "HOST|CIDR",
+        env = "VECFERRY_ALLOW_PRIVATE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     pub(crate) allow_private: Vec<String>,
     /// Read pages whether or not robots.txt allows it
     #[arg(long, env = "VECFERRY_IGNORE_ROBOTS", hide_env_values = true,
@@ -228,12 +238,22 @@ pub(crate) struct Tasks {
     #[arg(long, value_name = "NAME", env = "VECFERRY_CONTAINER", hide_env_values = true)]
     pub(crate) container: Option<String>,
     /// Subnets of the tasks; repeatable [default: none]
-    #[arg(long, value_name = "ID", env = "VECFERRY_SUBNETS", hide_env_values = true,
-          value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ID",
+        env = "VECFERRY_SUBNETS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     pub(crate) subnets: Vec<String>,
     /// Security groups of the tasks; repeatable [default: the VPC's own]
-    #[arg(long, value_name = "ID", env = "VECFERRY_SECURITY_GROUPS", hide_env_values = true,
-          value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ID",
+        env = "VECFERRY_SECURITY_GROUPS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     pub(crate) security_groups: Vec<String>,
     /// Give tasks a public address, for public subnets
     #[arg(long, env = "VECFERRY_ASSIGN_PUBLIC_IP", hide_env_values = true,

@@ -174,7 +174,8 @@ fn render(report: &Report<'_>, ui: &Ui) -> String {
 }
 
 fn bots(report: &Report<'_>) -> String {
-    let header = ["owner", "bot", "title", "documents", "chunks", "sync", "source", "target", "state"];
+    let header =
+        ["owner", "bot", "title", "documents", "chunks", "sync", "source", "target", "state"];
     let rows = |rows: Option<u64>| rows.map_or("–".into(), count);
     let lines = report.bots.iter().map(|bot| {
         vec![

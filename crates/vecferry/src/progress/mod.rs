@@ -54,7 +54,12 @@ impl Progress {
     }
 
     fn showing(ui: &Ui, shown: Shown) -> Progress {
-        Progress { ui: ui.clone(), tally: Mutex::new(Tally::new()), shown, once_caught_up: Mutex::default() }
+        Progress {
+            ui: ui.clone(),
+            tally: Mutex::new(Tally::new()),
+            shown,
+            once_caught_up: Mutex::default(),
+        }
     }
 
     /// Says this, once, when the target has caught up and is watched on.

@@ -14,9 +14,9 @@ use vecferry_core::policy::{ApplyStart, Existing, IvfflatLists};
 
 use crate::error::{Error, Mistake};
 use crate::units::{parse_duration, parse_size};
-pub(crate) use reembed::{
-    AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, ReembedFile, TASKS_KEYS,
-};
+pub(crate) use reembed::ReembedFile;
+#[cfg(test)]
+pub(crate) use reembed::{AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, TASKS_KEYS};
 
 /// Keys of the file's top, in the template's order.
 pub(crate) const KEYS: [&str; 26] = [
@@ -183,9 +183,9 @@ fn table(
     let DeValue::Table(table) = value else {
         return Err(Wrong::kind(&format!("a table, [{name}]"), value));
     };
-    let wrong = table
-        .iter()
-        .filter_map(|(key, value)| set(key.get_ref(), value.get_ref()).err().map(|why| why.at(key)));
+    let wrong = table.iter().filter_map(|(key, value)| {
+        set(key.get_ref(), value.get_ref()).err().map(|why| why.at(key))
+    });
     Ok(wrong.collect())
 }
 
@@ -300,7 +300,8 @@ fn number(value: &DeValue<'_>, least: u32, most: u32) -> Result<u32, Wrong> {
 
 /// A number above 0 that may have a fraction.
 fn decimal(value: &DeValue<'_>) -> Result<f64, Wrong> {
-    let text = value.as_float().map(|float| float.as_str()).or(value.as_integer().map(|n| n.as_str()));
+    let text =
+        value.as_float().map(|float| float.as_str()).or(value.as_integer().map(|n| n.as_str()));
     let number = text.ok_or_else(|| Wrong::kind("a number", value))?;
     crate::units::parse_rate(number).map_err(Wrong::plain)
 }

@@ -148,7 +148,8 @@ impl Settings {
         application: Option<String>,
     ) -> Result<ModelSettings, Error> {
         let file = &self.file.reembed.embedding;
-        let text = |flag: &Option<String>, file: &Option<String>| flag.clone().or_else(|| file.clone());
+        let text =
+            |flag: &Option<String>, file: &Option<String>| flag.clone().or_else(|| file.clone());
         let id = text(&flags.model, &file.model);
         let folder = flags.model_folder.clone().or_else(|| file.model_folder.clone());
         let at = match flags.provider.or(file.provider).unwrap_or(Provider::Bedrock) {
@@ -207,7 +208,8 @@ impl Settings {
     /// How tasks are started.
     pub(crate) fn tasks(&self, flags: &Tasks) -> Result<TaskSettings, Error> {
         let file = &self.file.reembed.tasks;
-        let text = |flag: &Option<String>, file: &Option<String>| flag.clone().or_else(|| file.clone());
+        let text =
+            |flag: &Option<String>, file: &Option<String>| flag.clone().or_else(|| file.clone());
         let at = match flags.runner.or(file.runner).unwrap_or(Runner::Local) {
             Runner::Local => RunnerAt::Local,
             Runner::Ecs => {
@@ -285,7 +287,11 @@ mod tests {
         assert!(none.registry(&Registry::default(), None).is_err());
         let application = none.registry(&Registry::default(), Some("env".into())).unwrap();
         assert_eq!(application, RegistryAt::Table { name: "env".into(), full_scan: false });
-        assert!(settings("[bots]\ntable = 'A'\nfile = 'b'").registry(&Registry::default(), None).is_err());
+        assert!(
+            settings("[bots]\ntable = 'A'\nfile = 'b'")
+                .registry(&Registry::default(), None)
+                .is_err()
+        );
     }
 
     #[test]

@@ -155,9 +155,8 @@ mod tests {
             .chain(DOCUMENTS_KEYS)
             .chain(TASKS_KEYS)
         {
-            let shows = |line: &str| {
-                line.starts_with(&format!("{key} = ")) || line == format!("[{key}]")
-            };
+            let shows =
+                |line: &str| line.starts_with(&format!("{key} = ")) || line == format!("[{key}]");
             assert!(shown.lines().any(shows), "{key}");
         }
     }

@@ -96,7 +96,9 @@ impl Offer<'_> {
         }
         if estimate.measured > 0 {
             let bots = counted(estimate.measured, "bot");
-            lines.push(format!("measured    {bots} by the rows of the source; unchanged chunks cost nothing"));
+            lines.push(format!(
+                "measured    {bots} by the rows of the source; unchanged chunks cost nothing"
+            ));
         }
         lines.extend(estimate.guesses.iter().map(|guess| format!("guessed     {guess}")));
         lines.join("\n")
@@ -104,11 +106,17 @@ impl Offer<'_> {
 
     fn price_line(&self) -> String {
         let estimate = &self.estimate;
-        let tasks = estimate.tasks_usd.map_or(String::new(), |usd| format!(" and {} for tasks", money(usd)));
+        let tasks = estimate
+            .tasks_usd
+            .map_or(String::new(), |usd| format!(" and {} for tasks", money(usd)));
         match (self.price, estimate.embedding_usd) {
             (Some(0.0), _) => format!("nothing for the model{tasks}"),
             (Some(price), Some(usd)) => {
-                format!("about {} for the model ({} per million tokens){tasks}", money(usd), money(price))
+                format!(
+                    "about {} for the model ({} per million tokens){tasks}",
+                    money(usd),
+                    money(price)
+                )
             }
             _ => format!("not known for this model, see --price{tasks}"),
         }
@@ -119,10 +127,16 @@ impl Offer<'_> {
         let Some(limit) = limit else { return Ok(()) };
         let what = match self.estimate.usd() {
             Some(usd) if usd <= limit => return Ok(()),
-            Some(usd) => format!("this may cost {}, more than --max-cost {}", money(usd), money(limit)),
+            Some(usd) => {
+                format!("this may cost {}, more than --max-cost {}", money(usd), money(limit))
+            }
             None => "the model's price is not known, so --max-cost cannot be kept".to_owned(),
         };
-        Err(Mistake::new(what, "choose fewer bots with --bots, or give --price or another --max-cost").into())
+        Err(Mistake::new(
+            what,
+            "choose fewer bots with --bots, or give --price or another --max-cost",
+        )
+        .into())
     }
 
     /// The one question.

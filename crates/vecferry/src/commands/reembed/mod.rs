@@ -185,10 +185,9 @@ impl Workshop<'_> {
                 let at_once = tasks.in_flight.unwrap_or(LOCAL_AT_ONCE);
                 Ok((Arc::new(LocalTasks::new(bench, registry, at_once)), None))
             }
-            (RunnerAt::Local, None) => Err(CoreError::Bug {
-                what: "a local runner without a target".into(),
+            (RunnerAt::Local, None) => {
+                Err(CoreError::Bug { what: "a local runner without a target".into() }.into())
             }
-            .into()),
         }
     }
 
@@ -215,14 +214,19 @@ async fn policy(
     let allowed = limits.in_flight.map_or(at_once, |allowed| allowed.min(at_once));
     Ok(TaskPolicy {
         attempts: tasks.attempts,
-        launches_per_second: tasks
-            .launch_rate
-            .or(limits.launches_per_second)
-            .unwrap_or(if local { TaskPolicy::default().launches_per_second } else { LAUNCHES }),
+        launches_per_second: tasks.launch_rate.or(limits.launches_per_second).unwrap_or(if local {
+            TaskPolicy::default().launches_per_second
+        } else {
+            LAUNCHES
+        }),
         in_flight: tasks.in_flight.unwrap_or(allowed),
         patience: tasks.busy_wait,
         // A task in this process answers at once.
-        poll: if local { tasks.poll.min(std::time::Duration::from_millis(200)) } else { tasks.poll },
+        poll: if local {
+            tasks.poll.min(std::time::Duration::from_millis(200))
+        } else {
+            tasks.poll
+        },
         accept_missing: args.reembed.documents.lost_documents == Some(LostDocuments::Accept),
         stop_tasks: local,
         ..TaskPolicy::default()
@@ -292,7 +296,9 @@ fn environment(
     let knowledge = (resolved.knowledge != Knowledge::default())
         .then(|| serde_json::to_string(&resolved.knowledge))
         .transpose()
-        .map_err(|error| CoreError::Bug { what: format!("the table's shape is no JSON: {error}") })?;
+        .map_err(|error| CoreError::Bug {
+            what: format!("the table's shape is no JSON: {error}"),
+        })?;
     let table = match &resolved.registry {
         RegistryAt::Table { name, .. } => Some(name.clone()),
         RegistryAt::File(_) => None,

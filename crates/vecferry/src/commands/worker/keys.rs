@@ -78,7 +78,10 @@ mod tests {
         let record = format!(r#"{{"eventName":"MODIFY","dynamodb":{{"Keys":{KEYS}}}}}"#);
         assert_eq!(bot_of(None, Some(&record), &[]).unwrap(), key);
         let plain = r#"{"PK":"o","SK":"o#BOT#b"}"#;
-        assert_eq!(bot_of(None, Some(plain), &[]).unwrap(), BotKey { owner: "o".into(), id: "b".into() });
+        assert_eq!(
+            bot_of(None, Some(plain), &[]).unwrap(),
+            BotKey { owner: "o".into(), id: "b".into() }
+        );
     }
 
     #[test]
@@ -90,7 +93,12 @@ mod tests {
 
     #[test]
     fn keys_that_name_no_bot_are_refused() {
-        for keys in ["{", "{}", r#"{"PK":{"S":"u"},"SK":{"S":"u#CONV#1"}}"#, r#"{"PK":{"S":"u"},"SK":{"S":"v#BOT#1"}}"#] {
+        for keys in [
+            "{",
+            "{}",
+            r#"{"PK":{"S":"u"},"SK":{"S":"u#CONV#1"}}"#,
+            r#"{"PK":{"S":"u"},"SK":{"S":"v#BOT#1"}}"#,
+        ] {
             let error = bot_of(None, Some(keys), &[]).unwrap_err();
             assert!(format!("{error:?}").contains("do not name a bot"), "{keys}");
         }

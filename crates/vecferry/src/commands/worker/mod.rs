@@ -87,7 +87,8 @@ async fn target(settings: &Settings, services: &Services) -> Result<Dsn, Error> 
 fn knowledge(settings: &Settings) -> Result<Knowledge, Error> {
     let Some(text) = variable(KNOWLEDGE) else { return Ok(settings.knowledge().clone()) };
     serde_json::from_str(&text).map_err(|error| {
-        let hint = "it is written by `vecferry migrate`; leave it out to use [knowledge] of vecferry.toml";
+        let hint =
+            "it is written by `vecferry migrate`; leave it out to use [knowledge] of vecferry.toml";
         Mistake::new(format!("{KNOWLEDGE} is not a knowledge table: {error}"), hint).into()
     })
 }
@@ -114,7 +115,10 @@ fn show(outcome: &BotOutcome, ui: &Ui) -> Result<Exit, Error> {
         Ending::Swapped | Ending::Gone => Ok(Exit::Done),
         Ending::Failed { reason } => Err(CoreError::Tasks {
             what: format!("bot {} keeps its old rows: {reason}", outcome.bot),
-            hint: Some("mend or remove these documents, or choose --lost-documents keep-old or accept".into()),
+            hint: Some(
+                "mend or remove these documents, or choose --lost-documents keep-old or accept"
+                    .into(),
+            ),
         }
         .into()),
         Ending::GaveWay { to } => Err(CoreError::Tasks {
@@ -139,7 +143,7 @@ fn render(outcome: &BotOutcome) -> String {
         outcome.bot,
         outcome.ending,
         counted(outcome.rows, "row"),
-        counted(outcome.documents, "document"),
+        counted(outcome.documents.into(), "document"),
         duration(outcome.seconds),
         counted(outcome.tokens, "token"),
         counted(outcome.calls, "call"),
