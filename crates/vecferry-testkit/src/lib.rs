@@ -29,6 +29,7 @@ mod writer;
 pub mod bedrock;
 pub mod chat;
 pub mod corpus;
+pub mod ecs;
 pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};

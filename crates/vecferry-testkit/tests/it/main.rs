@@ -6,6 +6,7 @@ mod bedrock;
 mod chat;
 mod clusters;
 mod databases;
+mod ecs;
 mod faults;
 mod moto_server;
 mod text_and_vectors;
