@@ -198,6 +198,8 @@ pub(crate) struct Status {
     #[arg(long, env = "VECFERRY_WATCH", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) store: Store,
 }
 
 /// Arguments of `verify`.

@@ -12,6 +12,8 @@ mod status;
 mod verify;
 mod worker;
 
+pub(crate) use status::bots_line;
+
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
 use crate::settings::Settings;

@@ -1,17 +1,20 @@
 //! `status`: how far the migration on the target is, from any machine.
 
 use std::io::{IsTerminal, stdout};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::phase::Phase;
+use vecferry_core::reembed::store::Counts;
 use vecferry_core::status::{
     CrossingStatus, FollowState, FollowStatus, LinkStatus, Status, status_of,
 };
 
 use crate::cli;
 use crate::error::{Error, Exit};
+use crate::services;
 use crate::settings::Settings;
 use crate::ui::{Colour, Ui, table};
 use crate::units::{build_phase, count, counted, duration, rate, size};
@@ -31,6 +34,9 @@ struct Nothing {
 
 /// Runs the command.
 pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    if let Some(state) = settings.state(&args.store) {
+        return of_file(&state, ui).await;
+    }
     let (target, source) = (settings.target()?, settings.source_if_named()?);
     let mut lines_above = 0;
     loop {
@@ -55,6 +61,64 @@ pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Res
     }
 }
 
+/// A re-embedding whose state is in a file, as JSON.
+#[derive(Serialize)]
+struct InFile {
+    version: u32,
+    migration: Option<String>,
+    method: &'static str,
+    running: bool,
+    bots: Counts,
+    started_at: String,
+    finished_at: Option<String>,
+    last_error: Option<String>,
+}
+
+/// The state of a re-embedding that is kept in a file.
+async fn of_file(path: &Path, ui: &Ui) -> Result<Exit, Error> {
+    let store = services::store(Some(path), None).await?;
+    let Some(run) = store.newest().await? else {
+        if ui.json {
+            ui.data_json(&Nothing { version: 1, migration: None })?;
+        }
+        ui.say(&format!("no migration in {}", path.display()));
+        return Ok(Exit::Done);
+    };
+    let bots = store.counts(&run.id).await?;
+    let holder = store.holder().await?;
+    if ui.json {
+        ui.data_json(&InFile {
+            version: 1,
+            migration: Some(run.id),
+            method: "reembed",
+            running: holder.is_some(),
+            bots,
+            started_at: run.started_at.to_string(),
+            finished_at: run.finished_at.map(|at| at.to_string()),
+            last_error: run.last_error,
+        })?;
+        return Ok(Exit::Done);
+    }
+    let phase = match (&run.finished_at, holder) {
+        (Some(_), _) => ui.coloured(Colour::Green, "done"),
+        (None, Some(holder)) => format!("embedding, running ({holder})"),
+        (None, None) => {
+            let state = ui.coloured(Colour::Yellow, "not running");
+            format!("embedding, {state}; `vecferry migrate --method reembed` goes on from here")
+        }
+    };
+    let mut lines = vec![
+        format!("migration {} (reembed) from {}", run.id, run.settings.registry),
+        format!("{:<12}{phase}", "phase"),
+        format!("{:<12}{}", "bots", bots_line(&bots)),
+        format!("{:<12}{}", "begun", run.started_at),
+    ];
+    lines.extend(run.finished_at.map(|at| format!("{:<12}{at}", "finished")));
+    lines.extend(run.last_error.map(|error| format!("{:<12}{error}", "stopped by")));
+    ui.data(&lines.join("\n"))?;
+    Ok(Exit::Done)
+}
+
 /// Moves the cursor to where the last view began and clears from there.
 fn rewind(lines: usize) -> String {
     if lines == 0 { String::new() } else { format!("\x1b[{lines}F\x1b[J") }
@@ -64,8 +128,11 @@ fn render(status: &Status, ui: &Ui) -> String {
     let mut lines = vec![
         format!("migration {} ({}) from {}", status.migration, status.method, status.source),
         format!("{:<12}{}", "phase", phase(status, ui)),
-        format!("{:<12}{}", "rows", rows(status)),
     ];
+    lines.push(match &status.bots {
+        Some(bots) => format!("{:<12}{}", "bots", bots_line(bots)),
+        None => format!("{:<12}{}", "rows", rows(status)),
+    });
     if status.indexes_total > 0 {
         lines.push(format!(
             "{:<12}{} of {}",
@@ -94,6 +161,21 @@ fn render(status: &Status, ui: &Ui) -> String {
         lines.push(tables(status));
     }
     lines.join("\n")
+}
+
+/// `12 proven of 40, 3 running, 1 failed`.
+pub(crate) fn bots_line(counts: &Counts) -> String {
+    let mut line = format!("{} proven of {}", count(counts.proven), count(counts.total()));
+    let others = [
+        (counts.running, "running"),
+        (counts.waiting, "waiting"),
+        (counts.failed, "failed"),
+        (counts.skipped, "left out"),
+    ];
+    for (number, what) in others.into_iter().filter(|(number, _)| *number > 0) {
+        line.push_str(&format!(", {} {what}", count(number)));
+    }
+    line
 }
 
 fn phase(status: &Status, ui: &Ui) -> String {

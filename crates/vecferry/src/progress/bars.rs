@@ -68,11 +68,11 @@ impl Bars {
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         let main = drawn.main.get_or_insert_with(|| self.main_bar()).clone();
         main.set_prefix(prefix(tally));
-        let template = if tally.moves_bytes() { MOVING } else { WORKING };
+        let template = if tally.counts_up() { MOVING } else { WORKING };
         if let Ok(style) = ProgressStyle::with_template(template) {
             main.set_style(style.progress_chars(GLYPHS));
         }
-        let moving = tally.fraction().filter(|_| tally.moves_bytes());
+        let moving = tally.fraction().filter(|_| tally.counts_up());
         main.set_position((moving.unwrap_or(0.0) * STEPS as f64) as u64);
         let amounts = moving.map(|_| tally.amounts_text());
         let behind = tally.behind.map(|behind| behind.text());
@@ -141,6 +141,9 @@ fn stays(event: &Event) -> bool {
 fn prefix(tally: &Tally) -> String {
     if let Some(stage) = tally.stage {
         return stage.to_string();
+    }
+    if tally.bots.is_some() {
+        return "embedding".into();
     }
     match (&tally.verifying, tally.phase) {
         (Some(_), _) => "verifying".into(),

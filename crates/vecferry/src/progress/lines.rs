@@ -32,7 +32,10 @@ impl Lines {
     /// Writes a line, if the event deserves one now.
     pub(crate) fn show(&self, event: &Event, tally: &Tally, ui: &Ui, now: Instant) {
         let text = match event {
-            Event::Copying { .. } | Event::Verifying { .. } | Event::IndexProgress { .. } => {
+            Event::Copying { .. }
+            | Event::Verifying { .. }
+            | Event::IndexProgress { .. }
+            | Event::Bots { .. } => {
                 if self.due(now) { amounts(event, tally, now) } else { None }
             }
             Event::Following { caught_up, .. } if self.due_behind(now, *caught_up) => {
@@ -77,6 +80,7 @@ fn amounts(event: &Event, tally: &Tally, now: Instant) -> Option<String> {
             .indexes
             .get(index)
             .map(|building| format!("index {index}: {}", building.text(now))),
+        Event::Bots { .. } => Some(format!("bots: {percent}{}", tally.amounts_text())),
         Event::Verifying { what, .. } => {
             Some(format!("verifying {what}: {percent}{}", tally.amounts_text()))
         }

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use vecferry_core::cutover::step::Stage;
 use vecferry_core::phase::Phase;
+use vecferry_core::reembed::store::Counts;
 use vecferry_core::report::Event;
 
+use crate::commands::bots_line;
 use crate::units::{build_phase, count, duration, rate, size};
 
 /// Rates are taken over this long: short enough to follow a change, long enough not to jump with every part.
@@ -63,6 +65,8 @@ pub(crate) struct Tally {
     pub(crate) verifying: Option<String>,
     /// How far apply is behind, while it is watched.
     pub(crate) behind: Option<Behind>,
+    /// Where the bots of a re-embedding are, and how many launches a second are allowed now.
+    pub(crate) bots: Option<(Counts, Option<f64>)>,
     /// Stage of a cutover or rollback in progress.
     pub(crate) stage: Option<Stage>,
     /// What has moved, or was read for a verification.
@@ -80,6 +84,7 @@ impl Tally {
             stage: None,
             verifying: None,
             behind: None,
+            bots: None,
             amounts: Amounts::default(),
             indexes: BTreeMap::new(),
             samples: VecDeque::new(),
@@ -123,6 +128,12 @@ impl Tally {
                 self.amounts.bytes = *bytes;
                 self.amounts.bytes_expected = *bytes_expected;
                 self.sample(*bytes, now);
+            }
+            Event::ReembedStarted { bots, .. } => self.bots = Some((*bots, None)),
+            Event::Bots { counts, launches_per_second } => {
+                self.bots = Some((*counts, Some(*launches_per_second)));
+                // What is settled moves the rate, and with it the time left.
+                self.sample(settled(counts), now);
             }
             Event::StageStarted { stage } => {
                 self.stage = Some(*stage);
@@ -181,8 +192,8 @@ impl Tally {
         (self.amounts.parts_total > 0).then_some((self.amounts.parts, self.amounts.parts_total))
     }
 
-    /// Bytes a second over the last seconds.
-    pub(crate) fn bytes_per_second(&self) -> Option<f64> {
+    /// Bytes (or bots settled) a second over the last seconds.
+    pub(crate) fn per_second(&self) -> Option<f64> {
         let ((first, from), (last, to)) = (self.samples.front()?, self.samples.back()?);
         let seconds = last.duration_since(*first).as_secs_f64();
         // Less than this is noise of the first events.
@@ -191,6 +202,9 @@ impl Tally {
 
     /// Part of the bytes that are moved, 0 to 1.
     pub(crate) fn fraction(&self) -> Option<f64> {
+        if let Some((counts, _)) = &self.bots {
+            return (counts.total() > 0).then(|| settled(counts) as f64 / counts.total() as f64);
+        }
         let Amounts { bytes, bytes_expected, .. } = self.amounts;
         (bytes_expected > 0).then(|| (bytes as f64 / bytes_expected as f64).min(1.0))
     }
@@ -198,27 +212,47 @@ impl Tally {
     /// Seconds left for the bytes that are still to move.
     pub(crate) fn seconds_left(&self) -> Option<f64> {
         let left = self.amounts.bytes_expected.checked_sub(self.amounts.bytes)?;
-        let rate = self.bytes_per_second().filter(|rate| *rate > 0.0)?;
+        let rate = self.per_second().filter(|rate| *rate > 0.0)?;
         (left > 0).then(|| left as f64 / rate)
     }
 
-    /// Whether rows move, or are read, in the present phase.
-    pub(crate) fn moves_bytes(&self) -> bool {
-        self.amounts.bytes_expected > 0
+    /// Whether rows move, or are read, or bots are embedded, in the present phase.
+    pub(crate) fn counts_up(&self) -> bool {
+        self.bots.is_some() || self.amounts.bytes_expected > 0
             && (self.verifying.is_some() || matches!(self.phase, Some((Phase::Rows, ..)) | None))
+    }
+
+    /// `12 proven of 40, 3 running  ETA 2m 5s`, as far as it is known.
+    fn bots_text(&self, counts: &Counts, launches: Option<f64>) -> String {
+        let mut words = vec![bots_line(counts)];
+        if counts.waiting > 0 {
+            words.extend(launches.map(|rate| format!("at most {rate:.1} launches/s")));
+        }
+        let rate = self.per_second().filter(|rate| *rate > 0.0);
+        let left = (counts.total() - settled(counts)) as f64;
+        words.extend(rate.map(|rate| format!("ETA {}", duration(left / rate))));
+        words.join("  ")
     }
 
     /// `1,234 rows  1.2 GiB  310 MiB/s  ETA 12s`, as far as it is known.
     pub(crate) fn amounts_text(&self) -> String {
+        if let Some((counts, launches)) = &self.bots {
+            return self.bots_text(counts, *launches);
+        }
         let mut words = Vec::new();
         if self.amounts.rows > 0 {
             words.push(format!("{} rows", count(self.amounts.rows)));
         }
         words.push(size(self.amounts.bytes));
-        words.extend(self.bytes_per_second().map(rate));
+        words.extend(self.per_second().map(rate));
         words.extend(self.seconds_left().map(|seconds| format!("ETA {}", duration(seconds))));
         words.join("  ")
     }
+}
+
+/// Bots for which nothing more is done.
+fn settled(counts: &Counts) -> u64 {
+    counts.proven + counts.failed + counts.skipped
 }
 
 impl Behind {
@@ -273,7 +307,7 @@ mod tests {
             let mib = if second < 5 { second } else { 5 + (second - 5) * 20 };
             tally.take(&copying(mib << 20), start + Duration::from_secs(second));
         }
-        assert_eq!(tally.bytes_per_second().map(rate).as_deref(), Some("20.0 MiB/s"));
+        assert_eq!(tally.per_second().map(rate).as_deref(), Some("20.0 MiB/s"));
         assert_eq!(tally.seconds_left().map(duration).as_deref(), Some("35s"));
         assert_eq!(tally.parts(), Some((1, 4)));
     }
@@ -284,9 +318,9 @@ mod tests {
         let mut tally = Tally::new();
         tally.take(&copying(50 << 20), start);
         tally.take(&copying(10 << 20), start + Duration::from_secs(1));
-        assert_eq!(tally.bytes_per_second(), None);
+        assert_eq!(tally.per_second(), None);
         tally.take(&copying(20 << 20), start + Duration::from_secs(2));
-        assert_eq!(tally.bytes_per_second().map(rate).as_deref(), Some("10.0 MiB/s"));
+        assert_eq!(tally.per_second().map(rate).as_deref(), Some("10.0 MiB/s"));
     }
 
     #[test]
