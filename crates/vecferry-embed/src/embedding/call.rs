@@ -46,7 +46,8 @@ impl Caller {
     /// An outcome for each text. A refusal says that some text of the call is at fault, not which: halves tell.
     async fn outcomes(&self, texts: &[String], usage: &mut Usage) -> Result<Vec<Outcome>, Why> {
         let mut outcomes: Vec<Outcome> = vec![Err(String::new()); texts.len()];
-        let mut parts: Vec<Range<usize>> = vec![0..texts.len()];
+        let whole: Range<usize> = 0..texts.len();
+        let mut parts = vec![whole];
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;

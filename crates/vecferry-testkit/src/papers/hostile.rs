@@ -136,7 +136,7 @@ fn nested() -> Vec<Paper> {
             pdf_of(&[catalog.clone(), looped[0].to_owned(), looped[1].to_owned()], ""),
             "broken",
         ),
-        Paper::new("claims.pdf", pdf_of(&[catalog, claimed], ""), "too_large"),
+        Paper::new("claims.pdf", pdf_of(&[catalog, claimed], ""), "broken"),
     ]
 }
 
