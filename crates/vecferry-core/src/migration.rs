@@ -174,7 +174,7 @@ fn route(record: Option<&MigrationRecord>, policy: &Policy) -> Result<Route> {
         Method::Follow => follow::route(policy),
         method => Err(Error::Configuration {
             what: format!("--method {method} is not in this version"),
-            hint: Some("this version knows copy and follow".into()),
+            hint: Some("this version knows copy, follow and reembed".into()),
         }),
     }
 }

@@ -137,6 +137,8 @@ pub(crate) struct Check {
     pub(crate) work: Work,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    #[command(flatten)]
+    pub(crate) reembed: Reembed,
 }
 
 /// Arguments of `plan`.

@@ -11,6 +11,7 @@ use url::Url;
 use vecferry_aws::{
     Account, Bedrock, DynamoBots, DynamoOptions, EcsSettings, EcsTasks, S3Documents, TableRole,
 };
+use vecferry_core::bot::{Bot, DocumentAddress};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::reembed::file::FileBots;
@@ -47,6 +48,8 @@ pub(crate) struct Making<'a> {
     pub(crate) documents: &'a DocumentSettings,
     /// Where documents pass through.
     pub(crate) folder: &'a Path,
+    /// The bots that may be worked on.
+    pub(crate) bots: &'a [Bot],
 }
 
 /// Makes what settings name. The AWS account is loaded when something first needs it: many knowledge bases have none.
@@ -115,6 +118,7 @@ impl Services {
         &self,
         documents: &DocumentSettings,
         folder: &Path,
+        bots: &[Bot],
     ) -> Result<Sources, Error> {
         let allowed: Result<Vec<Allowed>, _> =
             documents.allow_private.iter().map(|text| text.parse()).collect();
@@ -136,9 +140,12 @@ impl Services {
         })?;
         let mut sources: Vec<Arc<dyn DocumentSource>> =
             vec![Arc::new(web), Arc::new(Folder::default())];
-        // Without a region there is no account, and nobody who needs none should have to name one.
-        let account = self.account().await;
-        if documents.bucket.is_some() || account.region().is_some() {
+        // Whoever has nothing in S3 needs no account, and should not have to wait until none is found.
+        let in_s3 = |address: &DocumentAddress| {
+            matches!(address, DocumentAddress::File(_) | DocumentAddress::S3(_))
+        };
+        if bots.iter().any(|bot| bot.documents.iter().any(in_s3)) {
+            let account = self.account().await;
             sources.push(Arc::new(S3Documents::new(account, documents.bucket.clone())));
         }
         Ok(Sources::new(sources))
@@ -156,7 +163,7 @@ impl Services {
             target: making.target,
             knowledge: making.knowledge,
             registry: making.registry,
-            sources: self.sources(documents, folder).await?,
+            sources: self.sources(documents, folder, making.bots).await?,
             extractor: Arc::new(extractor(documents)?),
             embedding: paced(making.embedder, model),
             reuse,

@@ -164,12 +164,12 @@ pub(super) fn recommend(facts: &Facts, methods: &[MethodPlan]) -> Option<(Method
 fn reembed() -> MethodPlan {
     unavailable(
         Method::Reembed,
-        format!("{NOT_HERE}; it would need the bots' documents and an embedding model"),
+        "this plan reads neither bots nor documents; `vecferry migrate --method reembed --dry-run` estimates it"
+            .into(),
         "none for reading: a bot's rows are replaced when all of its documents succeeded",
         Price {
             dollars: None,
-            note: "unknown: the documents and the model's price are not read in this version"
-                .into(),
+            note: "see `vecferry migrate --method reembed --dry-run`".into(),
         },
         "text whose document is gone or changed since it was embedded",
     )

@@ -83,7 +83,7 @@ impl FileBots {
         }
         Err(Error::Configuration {
             what: format!("{}: {}", path.display(), mistakes.0.join("; ")),
-            hint: Some("`vecferry bots --help` shows an example of the file".into()),
+            hint: Some("`vecferry help bots` shows an example of the file".into()),
         })
     }
 }

@@ -79,8 +79,6 @@ impl Default for TaskPolicy {
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// Layout version of this object.
-    pub version: u32,
     /// Migration id.
     pub migration: String,
     /// Where the bots are, over all runs of this migration.

@@ -215,7 +215,6 @@ fn summarize(run: &str, bots: &[BotRecord], begun: Instant) -> Summary {
     });
     let sum = |of: fn(&BotRecord) -> Option<u64>| bots.iter().filter_map(of).sum();
     Summary {
-        version: 1,
         migration: run.to_owned(),
         counts: Counts::of(bots.iter().map(|bot| &bot.state)),
         failed: failed.collect(),

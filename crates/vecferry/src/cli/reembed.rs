@@ -80,10 +80,16 @@ pub(crate) struct Reembed {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Bots")]
 pub(crate) struct BotSelection {
-    /// Only these bots: an id, `owner:PATTERN` or `title:PATTERN` with * and ?; repeatable [default: all bots]
+    /// Only these bots: an id, `owner:NAME` or `title:PATTERN` with * and ?; repeatable [default: all bots]
     ///
     /// Several of one kind add up; a bot must fit every kind that is given.
-    #[arg(long, value_name = "WHICH", env = "VECFERRY_BOTS", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "WHICH",
+        env = "VECFERRY_BOTS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     pub(crate) bots: Vec<String>,
 }
 
@@ -101,6 +107,10 @@ pub(crate) struct Registry {
     )]
     pub(crate) bot_table: Option<String>,
     /// TOML or JSON file that lists bots and their documents [default: none]
+    ///
+    /// For example: `[[bots]]`, `id = "handbook"`, `title = "Staff handbook"`, `folders = ["docs"]`,
+    /// `urls = ["https://example.com/faq"]`, `sitemaps = […]`, `files = […]`, `s3 = […]`, `videos = […]`,
+    /// `chunk_chars = 1000`, `chunk_overlap = 200`.
     #[arg(long, value_name = "FILE", env = "VECFERRY_BOT_FILE", hide_env_values = true)]
     pub(crate) bot_file: Option<PathBuf>,
     /// Read the whole table instead of its index LastBotUsedIndex
@@ -259,7 +269,7 @@ pub(crate) struct Tasks {
     #[arg(long, env = "VECFERRY_ASSIGN_PUBLIC_IP", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) assign_public_ip: bool,
-    /// Tasks started per second at most [default: what the account allows, else 10]
+    /// Tasks started per second at most [default: what ECS allows an account, less a fifth for its other users]
     #[arg(long, value_name = "N", env = "VECFERRY_LAUNCH_RATE", hide_env_values = true,
           value_parser = parse_rate)]
     pub(crate) launch_rate: Option<f64>,

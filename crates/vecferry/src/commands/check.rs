@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vecferry_core::policy::{Method, Policy};
 use vecferry_core::preflight::{Finding, Report, Severity, check};
 
-use crate::cli::Check;
+use crate::cli::{self, Check};
 use crate::error::{Error, Exit};
 use crate::interrupt::Interrupt;
 use crate::settings::Settings;
@@ -14,6 +14,9 @@ use crate::units::counted;
 
 /// Runs the command.
 pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    if args.method == Some(cli::Method::Reembed) {
+        return of_reembed(args, settings, ui).await;
+    }
     let clusters = settings.clusters()?;
     let policy = Policy {
         method: Some(args.method.map_or(Method::Copy, Into::into)),
@@ -22,6 +25,18 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
     };
     let interrupt = Interrupt::listen(ui)?;
     let report = check(&clusters, &policy, &interrupt.token).await?;
+    if ui.json {
+        ui.data_json(&report)?;
+    } else {
+        ui.data(&render(&report, ui))?;
+    }
+    Ok(if report.blocks() { Exit::No } else { Exit::Done })
+}
+
+/// The checks of a re-embedding: the knowledge table, and whether registry, model and runner can be spoken to. What
+/// cannot be is an error with its own hint.
+async fn of_reembed(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    let report = super::reembed::check(&args.reembed, settings).await?;
     if ui.json {
         ui.data_json(&report)?;
     } else {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 use vecferry_core::cleanup::{Leftover, Scope, cleanup, leftovers};
+use vecferry_core::policy::Method;
+use vecferry_core::status::status;
 
 use crate::cli::Cleanup;
 use crate::confirm;
@@ -21,7 +23,8 @@ struct Answer<'a> {
 
 /// Runs the command.
 pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let (target, source) = match args.without_source {
+    let without_source = args.without_source || had_no_source(settings).await?;
+    let (target, source) = match without_source {
         true => (settings.target()?, None),
         false => {
             let clusters = settings.clusters()?;
@@ -45,6 +48,15 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     }
     ui.say(&format!("removed {}", counted(number(&removed), "leftover")));
     Ok(Exit::Done)
+}
+
+/// Whether the migration on the target is a re-embedding that was given no source: nothing of it is anywhere else.
+async fn had_no_source(settings: &Settings) -> Result<bool, Error> {
+    if settings.source_if_named()?.is_some() {
+        return Ok(false);
+    }
+    let status = status(&settings.target()?).await?;
+    Ok(status.is_some_and(|status| status.method == Method::Reembed.as_str()))
 }
 
 /// How many of them go.

@@ -36,7 +36,11 @@ impl Lines {
             | Event::Verifying { .. }
             | Event::IndexProgress { .. }
             | Event::Bots { .. } => {
-                if self.due(now) { amounts(event, tally, now) } else { None }
+                if self.due(now) {
+                    amounts(event, tally, now)
+                } else {
+                    None
+                }
             }
             Event::Following { caught_up, .. } if self.due_behind(now, *caught_up) => {
                 tally.behind.map(|behind| format!("following: {}", behind.text()))

@@ -218,8 +218,10 @@ impl Tally {
 
     /// Whether rows move, or are read, or bots are embedded, in the present phase.
     pub(crate) fn counts_up(&self) -> bool {
-        self.bots.is_some() || self.amounts.bytes_expected > 0
-            && (self.verifying.is_some() || matches!(self.phase, Some((Phase::Rows, ..)) | None))
+        self.bots.is_some()
+            || self.amounts.bytes_expected > 0
+                && (self.verifying.is_some()
+                    || matches!(self.phase, Some((Phase::Rows, ..)) | None))
     }
 
     /// `12 proven of 40, 3 running  ETA 2m 5s`, as far as it is known.

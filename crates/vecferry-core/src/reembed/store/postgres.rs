@@ -278,6 +278,10 @@ async fn begin(session: &Session, id: &str, settings: &Settings) -> Result<()> {
         store::insert(session, id, Route::Reembed, &source, &[]).await?;
         let sql = "INSERT INTO vecferry.bot_run (migration, settings) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         session.execute("record the run", sql, &[&id, &Json(settings)]).await?;
+        // A finished run that is taken up, for bots that have come since, is not finished any more.
+        let sql = "UPDATE vecferry.migration SET phase = 'embedding', finished_at = NULL, \
+                   updated_at = clock_timestamp() WHERE id = $1";
+        session.execute("record that the run goes on", sql, &[&id]).await?;
         session.batch("commit", "COMMIT").await
     };
     match recorded.await {

@@ -352,7 +352,9 @@ impl MigrationStore for SqliteStore {
     async fn begin(&self, id: &str, settings: &Settings) -> Result<()> {
         let (id, settings) = (id.to_owned(), settings.clone());
         self.transact("record the run", move |transaction| {
-            let sql = "INSERT INTO run (id, settings, started_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+            // A finished run that is taken up, for bots that have come since, is not finished any more.
+            let sql = "INSERT INTO run (id, settings, started_at) VALUES (?, ?, ?) \
+                       ON CONFLICT DO UPDATE SET finished_at = NULL";
             let now = Timestamp::now().to_string();
             transaction.execute(sql, params![id, json_text(&settings)?, now]).map(drop)
         })

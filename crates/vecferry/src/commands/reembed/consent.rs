@@ -22,6 +22,10 @@ pub(super) struct Offer<'a> {
     pub(super) listing: &'a Listing,
     pub(super) target: Option<&'a Dsn>,
     pub(super) estimate: Estimate,
+    /// Bots that the recorded run has proven already; they are not in the listing.
+    pub(super) proven: u64,
+    /// Whether unchanged chunks take their vectors from the source.
+    pub(super) reuses: bool,
     /// USD for a million tokens.
     pub(super) price: Option<f64>,
 }
@@ -41,6 +45,7 @@ struct Json<'a> {
     without_documents: usize,
     aliases: u64,
     odd: usize,
+    proven: u64,
     estimate: &'a Estimate,
     usd: Option<f64>,
 }
@@ -64,6 +69,7 @@ impl Offer<'_> {
             without_documents: self.listing.without_documents.len(),
             aliases: self.listing.aliases,
             odd: self.listing.odd.len(),
+            proven: self.proven,
             estimate: &self.estimate,
             usd: self.estimate.usd(),
         })
@@ -86,6 +92,7 @@ impl Offer<'_> {
             format!("state       {}", self.store),
         ];
         let apart = [
+            (self.proven, "proven already"),
             (self.listing.knowledge_base.len() as u64, "on Bedrock Knowledge Bases"),
             (self.listing.without_documents.len() as u64, "without documents"),
             (self.listing.aliases, "aliases of other bots"),
@@ -96,9 +103,8 @@ impl Offer<'_> {
         }
         if estimate.measured > 0 {
             let bots = counted(estimate.measured, "bot");
-            lines.push(format!(
-                "measured    {bots} by the rows of the source; unchanged chunks cost nothing"
-            ));
+            let reuse = if self.reuses { "; unchanged chunks cost nothing" } else { "" };
+            lines.push(format!("measured    {bots} by the rows of the source{reuse}"));
         }
         lines.extend(estimate.guesses.iter().map(|guess| format!("guessed     {guess}")));
         lines.join("\n")

@@ -3,21 +3,27 @@
 mod consent;
 mod size;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use vecferry_core::bot::{Bot, BotKey};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
-use vecferry_core::reembed::registry::{BotRegistry, Listing};
+use vecferry_core::preflight::{Finding, Report, Severity};
+use vecferry_core::reembed::registry::{BotRegistry, Listing, OddItem};
 use vecferry_core::reembed::rows::column_dimensions;
+use vecferry_core::reembed::store::{BotState, MigrationStore};
 use vecferry_core::reembed::task::TaskRunner;
-use vecferry_core::reembed::{ReembedOrder, Summary, TaskPolicy, price, run as reembed, store};
+use vecferry_core::reembed::{
+    ReembedOrder, Summary, TaskPolicy, precheck, price, run as reembed, store,
+};
 use vecferry_core::{Error as CoreError, Side};
 use vecferry_embed::embedder::{Embedder, Model};
 use vecferry_embed::work::LocalTasks;
 
 use super::bots::selection;
 use super::worker;
-use crate::cli::{LostDocuments, Migrate};
+use crate::cli::{LostDocuments, Migrate, Reembed};
 use crate::error::{Error, Exit, GO_ON, Mistake};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -36,9 +42,6 @@ const LOCAL_AT_ONCE: usize = 4;
 /// Tasks at the same time unless set: what a model's usual quota feeds.
 const TASKS_AT_ONCE: usize = 50;
 
-/// Launches per second unless set or known: half of what ECS allows an account, which has other users.
-const LAUNCHES: f64 = 10.0;
-
 /// What the settings say, resolved.
 struct Resolved {
     registry: RegistryAt,
@@ -53,7 +56,7 @@ struct Resolved {
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let flags = &args.reembed;
-    let resolved = resolve(args, settings)?;
+    let resolved = resolve(flags, settings)?;
     let state = settings.state(&flags.store);
     let store = services::store(state.as_deref(), resolved.target.as_ref()).await?;
     let services = Services::new(settings.aws(&flags.aws));
@@ -65,12 +68,16 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     let embedder = services.embedder(&resolved.model, column).await?;
     let model = embedder.model().clone();
     let folder = work_folder()?;
-    let workshop = Workshop { resolved: &resolved, services: &services, folder: folder.path() };
-    let (runner, fargate) = workshop.runner(registry.clone(), embedder).await?;
-    let policy = policy(args, &resolved.tasks, runner.as_ref()).await?;
     let listing = understood(registry.list().await?, flags.skip_odd)?;
     let selection = selection(&flags.selection)?;
-    let listing = selection.apply(listing)?;
+    let mut listing = selection.apply(listing)?;
+    let proven = if args.restart { HashSet::new() } else { proven(store.as_ref()).await? };
+    listing.bots.retain(|bot| !proven.contains(&bot.key));
+    let bots = &listing.bots;
+    let workshop =
+        Workshop { resolved: &resolved, services: &services, folder: folder.path(), bots };
+    let (runner, fargate) = workshop.runner(registry.clone(), embedder).await?;
+    let policy = policy(&resolved, runner.as_ref()).await?;
     let sizes = workshop.sizes(&listing, ui).await?;
     let offer = Offer {
         registry: registry.describe(),
@@ -78,15 +85,17 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         store: store.describe(),
         model: &model,
         listing: &listing,
+        proven: proven.len() as u64,
         target: resolved.target.as_ref(),
         estimate: offer_estimate(&resolved, &listing, &sizes, &policy, fargate),
+        reuses: resolved.source.is_some() && resolved.model.id == resolved.model.source_model,
         price: price_of(&resolved.model),
     };
     offer.show(ui)?;
+    offer.within(flags.max_cost)?;
     if flags.dry_run {
         return Ok(Exit::Done);
     }
-    offer.within(flags.max_cost)?;
     offer.ask(args.yes.yes, args.restart, ui)?;
     let interrupt = Interrupt::listen(ui)?;
     let progress = Arc::new(Progress::of_events(ui));
@@ -110,8 +119,41 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     }
 }
 
-fn resolve(args: &Migrate, settings: &Settings) -> Result<Resolved, Error> {
-    let flags = &args.reembed;
+/// What `check` finds before a re-embedding.
+pub(super) async fn check(flags: &Reembed, settings: &Settings) -> Result<Report, Error> {
+    let resolved = resolve(flags, settings)?;
+    let services = Services::new(settings.aws(&flags.aws));
+    let registry = services.registry(&resolved.registry).await?;
+    let listing = registry.list().await?;
+    let mut checked = vec!["registry".to_owned(), "embedding model".to_owned()];
+    let mut findings: Vec<Finding> = listing.odd.iter().map(odd).collect();
+    let column = match &resolved.target {
+        Some(target) => column_dimensions(target, Side::Target, &resolved.knowledge).await?,
+        None => None,
+    };
+    let dimensions = services.embedder(&resolved.model, column).await?.model().dimensions;
+    if let Some(target) = &resolved.target {
+        checked.push("knowledge table".to_owned());
+        findings.extend(precheck(target, &resolved.knowledge, dimensions).await?);
+    }
+    if let RunnerAt::Ecs(at) = &resolved.tasks.at {
+        checked.push("ECS cluster and task definition".to_owned());
+        services.ecs(at).await.check().await?;
+    }
+    Ok(Report { version: 1, findings, checked, could_not_run: Vec::new() })
+}
+
+fn odd(item: &OddItem) -> Finding {
+    Finding {
+        severity: Severity::Blocker,
+        check: "registry".into(),
+        side: None,
+        what: format!("{} is not understood: {}", item.key, item.why),
+        remedy: "mend the item, or pass --skip-odd to migrate".into(),
+    }
+}
+
+fn resolve(flags: &Reembed, settings: &Settings) -> Result<Resolved, Error> {
     let resolved = Resolved {
         registry: settings.registry(&flags.registry, None)?,
         model: settings.model(&flags.embedding, None)?,
@@ -125,12 +167,25 @@ fn resolve(args: &Migrate, settings: &Settings) -> Result<Resolved, Error> {
         // Says what to pass.
         settings.target()?;
     }
+    if let (RunnerAt::Ecs(_), RegistryAt::File(_)) = (&resolved.tasks.at, &resolved.registry) {
+        let what = "tasks on ECS cannot read a file of bots on this machine";
+        let hint = "name the DynamoDB table with --bot-table, or choose --runner local";
+        return Err(Mistake::new(what, hint).into());
+    }
     if let (RunnerAt::Ecs(_), ModelAt::Local { .. }) = (&resolved.tasks.at, &resolved.model.at) {
         let what = "tasks on ECS have no model's folder of this machine";
         let hint = "choose --provider bedrock or openai, or --runner local";
         return Err(Mistake::new(what, hint).into());
     }
     Ok(resolved)
+}
+
+/// Bots that an unfinished run has proven: nothing more is done or paid for them.
+async fn proven(store: &dyn MigrationStore) -> Result<HashSet<BotKey>, Error> {
+    let Some(run) = store.newest().await? else { return Ok(HashSet::new()) };
+    let bots = store.bots(&run.id).await?;
+    let proven = bots.into_iter().filter(|bot| bot.state == BotState::Proven);
+    Ok(proven.map(|bot| bot.key).collect())
 }
 
 /// Refuses a registry with items that nobody understands, unless they are to be left out.
@@ -151,6 +206,7 @@ struct Workshop<'a> {
     resolved: &'a Resolved,
     services: &'a Services,
     folder: &'a std::path::Path,
+    bots: &'a [Bot],
 }
 
 impl Workshop<'_> {
@@ -180,6 +236,7 @@ impl Workshop<'_> {
                         model: &self.resolved.model,
                         documents: &self.resolved.documents,
                         folder: self.folder,
+                        bots: self.bots,
                     })
                     .await?;
                 let at_once = tasks.in_flight.unwrap_or(LOCAL_AT_ONCE);
@@ -197,28 +254,22 @@ impl Workshop<'_> {
         listing: &Listing,
         ui: &Ui,
     ) -> Result<Vec<vecferry_core::reembed::estimate::BotSize>, Error> {
-        let sources = self.services.sources(&self.resolved.documents, self.folder).await?;
+        let sources =
+            self.services.sources(&self.resolved.documents, self.folder, self.bots).await?;
         let Resolved { source, knowledge, .. } = self.resolved;
         Ok(size::sizes(listing, sources, source.as_ref(), knowledge, ui).await)
     }
 }
 
-async fn policy(
-    args: &Migrate,
-    tasks: &TaskSettings,
-    runner: &dyn TaskRunner,
-) -> Result<TaskPolicy, Error> {
+async fn policy(resolved: &Resolved, runner: &dyn TaskRunner) -> Result<TaskPolicy, Error> {
+    let tasks = &resolved.tasks;
     let limits = runner.limits().await?;
     let local = tasks.at == RunnerAt::Local;
     let at_once = if local { LOCAL_AT_ONCE } else { TASKS_AT_ONCE };
     let allowed = limits.in_flight.map_or(at_once, |allowed| allowed.min(at_once));
     Ok(TaskPolicy {
         attempts: tasks.attempts,
-        launches_per_second: tasks.launch_rate.or(limits.launches_per_second).unwrap_or(if local {
-            TaskPolicy::default().launches_per_second
-        } else {
-            LAUNCHES
-        }),
+        launches_per_second: tasks.launch_rate.or(limits.launches_per_second).unwrap_or(TaskPolicy::default().launches_per_second),
         in_flight: tasks.in_flight.unwrap_or(allowed),
         patience: tasks.busy_wait,
         // A task in this process answers at once.
@@ -227,7 +278,7 @@ async fn policy(
         } else {
             tasks.poll
         },
-        accept_missing: args.reembed.documents.lost_documents == Some(LostDocuments::Accept),
+        accept_missing: resolved.documents.lost == LostDocuments::Accept,
         stop_tasks: local,
         ..TaskPolicy::default()
     })
@@ -288,7 +339,9 @@ fn environment(
         ModelAt::OpenAi { url } => ("openai", None, Some(url.clone())),
         ModelAt::Local { .. } => ("local", None, None),
     };
-    let lost = match resolved.documents.lost {
+    let documents = &resolved.documents;
+    let allowed = Some(documents.allow_private.join(",")).filter(|allowed| !allowed.is_empty());
+    let lost = match documents.lost {
         LostDocuments::Fail => "fail",
         LostDocuments::KeepOld => "keep-old",
         LostDocuments::Accept => "accept",
@@ -314,7 +367,11 @@ fn environment(
         ("VECFERRY_TOKENS_PER_MINUTE", settings.tokens_per_minute.map(share)),
         ("VECFERRY_LOST_DOCUMENTS", Some(lost.to_owned())),
         ("VECFERRY_BOT_TABLE", table),
-        ("VECFERRY_BUCKET", resolved.documents.bucket.clone()),
+        ("VECFERRY_BUCKET", documents.bucket.clone()),
+        ("VECFERRY_ALLOW_PRIVATE", allowed),
+        ("VECFERRY_IGNORE_ROBOTS", (!documents.respect_robots).then(|| "true".to_owned())),
+        ("VECFERRY_MAX_PAGE", Some(format!("{}B", documents.max_page))),
+        ("VECFERRY_DOCUMENT_TIMEOUT", Some(format!("{}ms", documents.timeout.as_millis()))),
         (worker::KNOWLEDGE, knowledge),
     ];
     Ok(pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())

@@ -57,6 +57,7 @@ pub(crate) async fn run(args: &Worker, settings: &Settings, ui: &Ui) -> Result<E
             model: &model,
             documents: &documents,
             folder: folder.path(),
+            bots: std::slice::from_ref(&bot),
         })
         .await?;
     let attempt = attempt().await?;
