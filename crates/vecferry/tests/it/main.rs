@@ -13,5 +13,7 @@ mod life;
 mod migrating;
 mod mistakes;
 mod program;
+mod reembed;
+mod stack;
 mod verifying;
 mod words;

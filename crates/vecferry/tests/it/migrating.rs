@@ -33,7 +33,12 @@ pub(crate) struct Migrating {
 impl Migrating {
     pub(crate) fn start(program: &Program, more: &[&str]) -> Migrating {
         let arguments: Vec<&str> = MIGRATE.iter().chain(more).copied().collect();
-        let mut command = program.command(&arguments);
+        Migrating::start_with(program, &arguments)
+    }
+
+    /// A run with these words alone.
+    pub(crate) fn start_with(program: &Program, arguments: &[&str]) -> Migrating {
+        let mut command = program.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Migrating { child, stdout, events: Vec::new() }

@@ -269,7 +269,10 @@ async fn policy(resolved: &Resolved, runner: &dyn TaskRunner) -> Result<TaskPoli
     let allowed = limits.in_flight.map_or(at_once, |allowed| allowed.min(at_once));
     Ok(TaskPolicy {
         attempts: tasks.attempts,
-        launches_per_second: tasks.launch_rate.or(limits.launches_per_second).unwrap_or(TaskPolicy::default().launches_per_second),
+        launches_per_second: tasks
+            .launch_rate
+            .or(limits.launches_per_second)
+            .unwrap_or(TaskPolicy::default().launches_per_second),
         in_flight: tasks.in_flight.unwrap_or(allowed),
         patience: tasks.busy_wait,
         // A task in this process answers at once.
