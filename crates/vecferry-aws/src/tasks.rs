@@ -32,7 +32,9 @@ use aws_sdk_ecs::types::{
 };
 use aws_sdk_ecs::{Client, config};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use vecferry_core::reembed::task::{Launch, LaunchFailure, RunnerLimits, Task, TaskRunner};
+use vecferry_core::reembed::task::{
+    Launch, LaunchFailure, RunnerLimits, Task, TaskRunner, TaskState,
+};
 use vecferry_core::{Class, Error, Result};
 
 pub use check::EcsReady;
@@ -270,7 +272,7 @@ impl TaskRunner for EcsTasks {
                     page.task_arns().iter().map(|arn| state::id(arn).to_owned()).collect();
                 for task in self.look(&ids).await? {
                     // Forgotten between the list and the look: not known any more, and not to be listed.
-                    if task.state != vecferry_core::reembed::task::TaskState::Vanished {
+                    if task.state != TaskState::Vanished {
                         tasks.insert(task.id.clone(), task);
                     }
                 }

@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn everything_that_would_fail_a_task_blocks() {
-        let cases: [(fn(&mut Facts), &str); 9] = [
+        type Spoil = fn(&mut Facts);
+        let cases: [(Spoil, &str); 9] = [
             (|f| f.table = false, "there is no table public.items"),
             (|f| f.columns.retain(|c| c.name != "source"), "no column \"source\""),
             (

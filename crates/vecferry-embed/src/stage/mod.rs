@@ -59,7 +59,7 @@ pub struct Patience {
     pub lock: Duration,
     /// For rows that another transaction has locked, per try of the swap.
     pub rows: Duration,
-    /// Tries of a swap or a batch that is interrupted or locked out.
+    /// Tries of a swap or a batch that is interrupted or locked out; 0 counts as 1.
     pub tries: u32,
 }
 
@@ -154,6 +154,10 @@ impl Stage {
         }
     }
 
+    fn tries(&self) -> u32 {
+        self.place.patience.tries.max(1)
+    }
+
     /// After a failure that may pass: ends the transaction, over a new connection when the old one is lost.
     async fn recover(&mut self) -> Result<()> {
         if !self.session.client().is_closed()
@@ -171,7 +175,7 @@ impl Stage {
 
     /// [`Stage::recover`], and makes sure that the staged documents are still this run's.
     async fn come_back(&mut self) -> Result<()> {
-        for _ in 1..self.place.patience.tries {
+        for _ in 1..self.tries() {
             self.recover().await?;
             match self.still_ours().await {
                 Err(error) if prepare::passes(&error) => {}

@@ -146,7 +146,7 @@ impl Stage {
                    WHERE migration = $1 AND bot = $2 AND run = $3 AND source = ANY($4)";
         // Before the answer: it may be lost, and the rows with it.
         self.known -= i64::try_from(sources.len()).unwrap_or_default();
-        for left in (0..self.place.patience.tries).rev() {
+        for left in (0..self.tries()).rev() {
             let (migration, bot) = (&self.place.migration, &self.place.bot);
             let doing = "drop staged documents";
             match self.session.execute(doing, sql, &[migration, bot, &self.run, &sources]).await {

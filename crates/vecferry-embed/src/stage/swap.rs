@@ -106,7 +106,7 @@ impl Stage {
             documents: i64::from(record.documents),
             chunks: i64::try_from(chunks).unwrap_or(i64::MAX),
         };
-        let tries = self.place.patience.tries;
+        let tries = self.tries();
         let mut last = None;
         for _ in 0..tries {
             if last.is_some() {
@@ -201,12 +201,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Records an attempt that swapped nothing. A swap of the same migration stays recorded, and so do its rows.
+    /// Records an attempt that swapped nothing. A swap of the same migration stays recorded, and so do its rows. Ends
+    /// whatever transaction was open: the attempt may have been cut off in the middle of a batch.
     ///
     /// # Errors
     /// [`Error::Postgres`] when repeating does not help.
     pub async fn record_failure(&mut self, record: &Record<'_>) -> Result<()> {
-        for left in (0..self.place.patience.tries).rev() {
+        self.recover().await?;
+        for left in (0..self.tries()).rev() {
             match self.write_result("record the bot's failure", None, record).await {
                 Err(error) if left > 0 && passes(&error) => self.recover().await?,
                 done => return done,
@@ -275,7 +277,7 @@ impl Stage {
     }
 
     async fn clear(&mut self, doing: &str, rows_too: bool) -> Result<()> {
-        for left in (0..self.place.patience.tries).rev() {
+        for left in (0..self.tries()).rev() {
             match self.try_clear(doing, rows_too).await {
                 Err(error) if left > 0 && passes(&error) => self.recover().await?,
                 done => return done,

@@ -74,7 +74,7 @@ impl Stage {
         }
         self.check_vectors(batch)?;
         let ids: Vec<Option<String>> = batch.chunks.iter().map(|_| self.fresh_id()).collect();
-        let tries = self.place.patience.tries;
+        let tries = self.tries();
         for attempt in 1..=tries {
             let repeated = attempt > 1;
             match self.try_write(batch, &ids, repeated).await {

@@ -219,6 +219,14 @@ pub async fn work(
     run.run(cancel).await
 }
 
+/// What became of staged documents.
+enum Ended {
+    /// They are the bot's rows; the registry is yet to be told.
+    Swapped { rows: u64, reason: String },
+    /// They are not.
+    Unswapped(Ending),
+}
+
 struct Run<'a> {
     bot: &'a Bot,
     attempt: &'a Attempt,
@@ -246,11 +254,16 @@ impl Run<'_> {
         let staged = pipeline::run(self.bot, self.bench, &mut stage, kept, &mut made);
         let staged = unless(cancel, staged).await;
         let ended = match staged {
-            Ok(()) => self.end(&mut stage, &mut made).await,
+            Ok(()) => self.end(&mut stage, &made).await,
             Err(error) => Err(error),
         };
         match ended {
-            Ok((ending, rows)) => Ok(self.outcome(ending, rows, made)),
+            Ok(Ended::Unswapped(ending)) => Ok(self.outcome(ending, 0, made)),
+            // Whatever fails from here on, the swap has happened: nothing may call it a failure.
+            Ok(Ended::Swapped { rows, reason }) => {
+                let ending = self.tell_success(&mut stage, &reason).await?;
+                Ok(self.outcome(ending, rows, made))
+            }
             Err(error) => {
                 self.tell_failure(&mut stage, &made, &error).await;
                 Err(error)
@@ -259,7 +272,7 @@ impl Run<'_> {
     }
 
     /// Everything is staged that will be: decides, and swaps or fails.
-    async fn end(&self, stage: &mut Stage, made: &mut Made) -> Result<(Ending, u64)> {
+    async fn end(&self, stage: &mut Stage, made: &Made) -> Result<Ended> {
         let counts = counts(made);
         let reason = policy::reason(counts, &made.ledger.lost);
         let keep = match decide(self.bench.policy, counts) {
@@ -269,9 +282,9 @@ impl Run<'_> {
                 let standing = self.records.end(SyncStatus::Failed, &reason).await?;
                 if standing == Standing::Gone {
                     stage.abandon().await?;
-                    return Ok((Ending::Gone, 0));
+                    return Ok(Ended::Unswapped(Ending::Gone));
                 }
-                return Ok((Ending::Failed { reason }, 0));
+                return Ok(Ended::Unswapped(Ending::Failed { reason }));
             }
         };
         // Last, because staging may have taken an hour in which the owner did something.
@@ -279,12 +292,12 @@ impl Run<'_> {
             Standing::Ours => {}
             Standing::Gone => {
                 stage.abandon().await?;
-                return Ok((Ending::Gone, 0));
+                return Ok(Ended::Unswapped(Ending::Gone));
             }
-            Standing::Others(to) => return Ok((Ending::GaveWay { to }, 0)),
+            Standing::Others(to) => return Ok(Ended::Unswapped(Ending::GaveWay { to })),
         }
         let rows = stage.swap(keep, made.ledger.chunks, &self.record(made)).await?;
-        self.tell_success(stage, &reason).await.map(|ending| (ending, rows))
+        Ok(Ended::Swapped { rows, reason })
     }
 
     /// An earlier process of this very attempt swapped, and died before it could say so.

@@ -293,7 +293,7 @@ async fn a_second_worker_is_refused_and_the_first_is_not_disturbed() {
 async fn a_cancelled_run_says_so_and_leaves_the_old_rows() {
     let database = database(&pair().await.target).await;
     let before = content(&database).await;
-    let bench = Bench::new(database.url(), Tripwire::hang_at(6));
+    let bench = Bench::new(database.url(), Tripwire::hang_at(9));
     let cancel = CancellationToken::new();
     let attempt = attempt("t1");
     let running = work(&bench.bot, &attempt, &bench.bench, &cancel);
@@ -305,6 +305,8 @@ async fn a_cancelled_run_says_so_and_leaves_the_old_rows() {
     assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
     let told = (SyncStatus::Failed, "task-t1".into(), "interrupted".into());
     assert_eq!(bench.registry.record().unwrap(), told);
+    let recorded = "SELECT token || ' ' || swapped FROM vecferry.bot_result";
+    assert_eq!(lines(&database, recorded).await, ["t1 false"]);
     assert_eq!(content(&database).await, before);
     bench.claim("t2");
     run(&bench, "t2").await.unwrap();

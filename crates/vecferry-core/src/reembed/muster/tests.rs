@@ -92,7 +92,7 @@ fn a_bot_is_taken_up_where_its_record_stands() {
             assert_eq!((work.record.title.as_str(), work.record.documents), ("title a", 2));
             let anew = matches!(state, BotState::Failed { .. } | BotState::Skipped { .. });
             assert_eq!(work.record.attempts, if anew { 0 } else { 2 });
-            assert_eq!(muster.changed.bots, [work.record.clone()]);
+            assert_eq!(muster.changed.bots.first(), Some(&work.record));
         }
     }
 }

@@ -122,13 +122,12 @@ async fn an_orchestrator_killed_at_any_step_is_continued_and_every_bot_embedded_
         ("three", &[DieAfterSwap]),
         ("four", &[FailDocuments, FailDocuments, FailDocuments]),
     ];
-    let pair = pair().await;
+    let mut world = World::of(&pair().await.target, "killed", script).await;
+    world.policy.in_flight = 2;
     let mut kills = 0;
     for points in 1.. {
-        let mut world = World::of(&pair.target, "killed", script).await;
+        world.again(script).await;
         world.in_file = points % 2 == 0;
-        // One at a time, so that every step is somebody's last one.
-        world.policy.in_flight = 2;
         let fuse = Fuse::of(points);
         let order = world.order_with(world.store().await, &fuse);
         let died = tokio::select! {

@@ -563,6 +563,15 @@ impl World {
         World { target, registry, runner, folder, in_file: false, policy, route: true }
     }
 
+    /// The same database as if nothing had happened, with a new registry and runner.
+    pub(super) async fn again(&mut self, script: &[(&str, &[Act])]) {
+        self.target.batch("TRUNCATE items; DROP SCHEMA IF EXISTS vecferry CASCADE").await.unwrap();
+        let ids: Vec<&str> = script.iter().map(|(id, _)| *id).collect();
+        self.registry = Registry::of(&ids);
+        self.runner = Runner::new(&self.target, self.registry.clone(), script, |_, _| None);
+        self.folder = tempfile::tempdir().unwrap();
+    }
+
     /// The store as a new process opens it.
     pub(super) async fn store(&self) -> Box<dyn MigrationStore> {
         match self.in_file {

@@ -75,6 +75,21 @@ pub(crate) struct Shelf {
     wire: Arc<Tripwire>,
 }
 
+impl Shelf {
+    fn of_five(wire: Arc<Tripwire>) -> Shelf {
+        let name = |(at, name)| (format!("s3://b/{name}.txt"), Ok(text(name, 3 + at * 7)));
+        Shelf {
+            documents: Mutex::new(
+                ["a", "b", "c", "d", "e"].into_iter().enumerate().map(name).collect(),
+            ),
+            version: Mutex::new(Some("v1".into())),
+            fetches: AtomicU64::new(0),
+            on_fetch: Mutex::default(),
+            wire,
+        }
+    }
+}
+
 #[async_trait]
 impl DocumentSource for Shelf {
     fn takes(&self, _: &DocumentAddress) -> bool {
@@ -267,19 +282,7 @@ impl Bench {
     /// A bench with five documents and a claim in the registry for attempt `t1`.
     pub(crate) fn new(target: &str, wire: Tripwire) -> Bench {
         let wire = Arc::new(wire);
-        let names = ["a", "b", "c", "d", "e"];
-        let documents = names
-            .iter()
-            .enumerate()
-            .map(|(at, name)| (format!("s3://b/{name}.txt"), Ok(text(name, 3 + at * 7))))
-            .collect();
-        let shelf = Arc::new(Shelf {
-            documents: Mutex::new(documents),
-            version: Mutex::new(Some("v1".into())),
-            fetches: AtomicU64::new(0),
-            on_fetch: Mutex::default(),
-            wire: Arc::clone(&wire),
-        });
+        let shelf = Arc::new(Shelf::of_five(Arc::clone(&wire)));
         let model = Model {
             id: "words".into(),
             dimensions: 4,
