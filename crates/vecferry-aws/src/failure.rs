@@ -56,8 +56,10 @@ pub(crate) fn is_throttle<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespo
 pub(crate) fn class_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Class {
     match error {
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Class::Transient,
-        // What is neither the network nor time never left this machine: no credentials, no region, a bad endpoint.
-        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+        // An answer that broke off has a kind; what has none never left this machine: no credentials, no region.
+        SdkError::DispatchFailure(failure)
+            if failure.is_io() || failure.is_timeout() || failure.as_other().is_some() =>
+        {
             Class::Transient
         }
         SdkError::ServiceError(service) => {

@@ -23,6 +23,10 @@ const NOT_THE_TEXTS: [&str; 5] = [
     "not allowed",
 ];
 
+/// Words by which the SDK says that there are no credentials, as against credentials that could not be fetched just now.
+const NO_CREDENTIALS: [&str; 3] =
+    ["was not enabled", "was not properly configured", "no identity resolver"];
+
 /// What to change when the model refuses the account.
 const ACCESS: &str = "allow bedrock:InvokeModel for it and enable the model in this region \
                       (Bedrock console, Model access)";
@@ -42,12 +46,17 @@ where
             answered(code, status, said, throttled.then_some(retry_after))
         }
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Failure::Transient(said),
-        // The SDK reports missing credentials as a call that could not be sent; a connection fails as "io".
-        SdkError::DispatchFailure(sending) if sending.is_io() || sending.is_timeout() => {
-            Failure::Transient(said)
-        }
-        SdkError::DispatchFailure(_) if !said.contains("credentials") => Failure::Transient(said),
+        SdkError::DispatchFailure(_) => unsent(said),
         _ => Failure::Permanent(said),
+    }
+}
+
+/// A call that could not be sent: a connection that failed, or nobody to sign it.
+fn unsent(said: String) -> Failure {
+    if NO_CREDENTIALS.iter().any(|words| said.contains(words)) {
+        Failure::Permanent(said)
+    } else {
+        Failure::Transient(said)
     }
 }
 
@@ -127,6 +136,24 @@ mod tests {
         let quota = of("ServiceQuotaExceededException", 400, "more than the account may");
         assert_eq!(quota, Failure::Throttled { retry_after: None });
         assert_eq!((seconds("soon"), seconds("1e9")), (None, Some(LONGEST_WAIT)));
+    }
+
+    #[test]
+    fn missing_credentials_are_permanent_and_a_lost_connection_or_a_slow_provider_is_not() {
+        for missing in [
+            "the credential provider was not enabled: no providers in chain provided credentials",
+            "the access token provider was not properly configured: No profiles were defined",
+        ] {
+            let said = format!("dispatch failure: other: {missing}");
+            assert_eq!(unsent(said.clone()), Failure::Permanent(said));
+        }
+        for passing in [
+            "dispatch failure: other: an error occurred while loading credentials: io error",
+            "dispatch failure: other: credentials provider timed out",
+            "dispatch failure: io error: tcp connect error",
+        ] {
+            assert!(matches!(unsent(passing.to_owned()), Failure::Transient(_)), "{passing}");
+        }
     }
 
     #[test]

@@ -10,8 +10,7 @@ use std::collections::{HashMap, HashSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use vecferry_core::bot::{Bot, BotKey, DocumentAddress, Splitting, SyncRecord, SyncStatus};
 use vecferry_core::reembed::registry::OddItem;
-
-use super::video::video_id;
+use vecferry_embed::web::video_id;
 
 /// Attributes by name.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -116,15 +115,18 @@ fn bot(key: BotKey, item: &Item) -> Result<Bot, String> {
     })
 }
 
+/// What an entry of a list is.
+type Address = fn(&str) -> DocumentAddress;
+
 /// Lists of `Knowledge`, in the order in which the application works through them.
-const LISTS: [(&str, fn(&str) -> DocumentAddress); 4] = [
+const LISTS: [(&str, Address); 4] = [
     ("source_urls", source),
     ("sitemap_urls", |url| DocumentAddress::Sitemap(url.to_owned())),
     ("filenames", |name| DocumentAddress::File(name.to_owned())),
     ("s3_urls", |url| DocumentAddress::S3(url.to_owned())),
 ];
 
-/// A video is known by its address, as the application knows it.
+/// A video is known by its address, and called by its id, as in the application's rows.
 fn source(url: &str) -> DocumentAddress {
     match video_id(url) {
         Some(id) => DocumentAddress::Video(id),

@@ -7,7 +7,6 @@
 
 mod item;
 mod listing;
-mod video;
 mod write;
 
 use std::time::Duration;

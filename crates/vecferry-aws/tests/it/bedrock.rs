@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_bedrockruntime::config::Credentials;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -133,11 +133,12 @@ async fn failures_say_what_repeating_can_achieve() {
 #[tokio::test]
 async fn missing_credentials_are_not_waited_for() {
     let stand_in = StandIn::start(Behaviour::default()).unwrap();
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+    // Without a provider at all: a chain would find what this machine's profiles hold.
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
-        .endpoint_url(stand_in.url())
-        .no_credentials();
-    let account = Account::with(config.load().await);
+        .endpoint_url(stand_in.url());
+    let account = Account::with(config.build());
     let failure =
         Bedrock::new(&account, V3, None, None).unwrap().embed(&numbered(1)).await.unwrap_err();
     assert!(matches!(failure, Failure::Permanent(_)), "{failure:?}");

@@ -25,10 +25,11 @@ fn record(status: SyncStatus, reason: &str, exec_id: &str) -> SyncRecord {
     SyncRecord { status, reason: reason.to_owned(), exec_id: exec_id.to_owned() }
 }
 
-/// 1 000 bots of every release, a hundred of them without documents or of a knowledge base, among 5 000 conversations.
-fn crowd() -> Vec<Value> {
+/// Bots of every release, a tenth of them without documents or of a knowledge base, five conversations for each, and
+/// aliases.
+fn crowd(bots: u64) -> Vec<Value> {
     let mut items = Vec::new();
-    for number in 0..1000 {
+    for number in 0..bots {
         let owner = format!("user-{}", number % 97);
         let mut bot = ChatBot::new(&owner, &format!("{number:026}"));
         bot.last_used += number;
@@ -48,11 +49,11 @@ fn crowd() -> Vec<Value> {
     items
 }
 
-fn check_crowd(listing: &Listing) {
+fn check_crowd(listing: &Listing, bots: usize) {
     let ids: BTreeSet<&str> = listing.bots.iter().map(|bot| bot.key.id.as_str()).collect();
-    assert_eq!((listing.bots.len(), ids.len()), (900, 900));
-    assert_eq!(listing.without_documents.len(), 50);
-    assert_eq!(listing.knowledge_base.len(), 50);
+    assert_eq!((listing.bots.len(), ids.len()), (bots * 9 / 10, bots * 9 / 10));
+    assert_eq!(listing.without_documents.len(), bots / 20);
+    assert_eq!(listing.knowledge_base.len(), bots / 20);
     assert_eq!(listing.aliases, 30);
     assert_eq!(listing.odd, []);
     assert!(listing.bots.is_sorted_by_key(|bot| &bot.key), "by owner and id");
@@ -60,20 +61,27 @@ fn check_crowd(listing: &Listing) {
 }
 
 #[tokio::test]
-async fn every_bot_is_listed_whatever_the_pages_segments_and_index() {
-    let items = crowd();
-    let indexed = ChatTable::create(moto().await).await.unwrap();
-    indexed.put_all(&items).await.unwrap();
+async fn a_thousand_bots_are_found_among_five_thousand_conversations() {
+    let table = ChatTable::create(moto().await).await.unwrap();
+    table.put_all(&crowd(1000)).await.unwrap();
     let small = DynamoOptions { page_items: Some(170), segments: 3, ..DynamoOptions::default() };
-    let listing = registry(&indexed, small).await.list().await.unwrap();
-    check_crowd(&listing);
+    let listing = registry(&table, small).await.list().await.unwrap();
+    check_crowd(&listing, 1000);
     let whole = DynamoOptions { full_scan: true, ..DynamoOptions::default() };
-    assert_eq!(registry(&indexed, whole).await.list().await.unwrap(), listing);
+    assert_eq!(registry(&table, whole).await.list().await.unwrap(), listing);
+}
 
+#[tokio::test]
+async fn every_bot_is_listed_whatever_the_pages_segments_and_index() {
+    let indexed = ChatTable::create(moto().await).await.unwrap();
     let plain = ChatTable::create_without_index(moto().await).await.unwrap();
-    plain.put_all(&items).await.unwrap();
-    let one = DynamoOptions { segments: 1, page_items: Some(2500), full_scan: false };
-    assert_eq!(registry(&plain, one).await.list().await.unwrap(), listing);
+    for table in [indexed, plain] {
+        table.put_all(&crowd(60)).await.unwrap();
+        for (segments, page_items) in [(1, Some(40)), (4, Some(30)), (0, None)] {
+            let options = DynamoOptions { segments, page_items, full_scan: false };
+            check_crowd(&registry(&table, options).await.list().await.unwrap(), 60);
+        }
+    }
 }
 
 #[tokio::test]

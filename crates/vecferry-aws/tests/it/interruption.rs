@@ -35,10 +35,14 @@ impl Interruption {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (upstream, coming) = (upstream.clone(), Arc::clone(&coming));
-                counted.fetch_add(1, Ordering::SeqCst);
+                let counted = Arc::clone(&counted);
                 std::thread::spawn(move || {
+                    let next = || {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        coming.lock().unwrap().pop_front()
+                    };
                     // A client that goes away is not this test's concern.
-                    let _ = pass(client, &upstream, &coming);
+                    let _ = pass(client, &upstream, next);
                 });
             }
         });
@@ -55,7 +59,7 @@ impl Interruption {
         self.fates.lock().unwrap().extend(fates);
     }
 
-    /// Requests so far: each has a connection of its own.
+    /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -65,7 +69,7 @@ impl Interruption {
 fn pass(
     mut client: TcpStream,
     upstream: &str,
-    fates: &Mutex<VecDeque<Fate>>,
+    next: impl FnOnce() -> Option<Fate>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let (mut head, mut length) = (String::new(), 0);
@@ -74,10 +78,10 @@ fn pass(
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        if let Some((name, value)) = line.split_once(':') {
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse().unwrap();
-            }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
         }
         if line == "\r\n" {
             break;
@@ -86,7 +90,7 @@ fn pass(
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let fate = fates.lock().unwrap().pop_front();
+    let fate = next();
     if fate == Some(Fate::Throttled) {
         let said = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}"#;
         return write!(

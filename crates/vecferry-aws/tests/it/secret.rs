@@ -1,10 +1,13 @@
 //! The database's address comes from Secrets Manager, and nothing of a secret gets into a message.
 
-use vecferry_aws::database_from_secret;
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region};
+use vecferry_aws::{Account, database_from_secret};
 use vecferry_core::{Class, Error};
 use vecferry_testkit::chat::put_secret;
-use vecferry_testkit::moto;
+use vecferry_testkit::{MOTO_REGION, moto};
 
+use crate::interruption::{Fate, Interruption};
 use crate::rig::account;
 
 #[tokio::test]
@@ -29,4 +32,38 @@ async fn a_secret_that_is_missing_or_of_another_kind_is_told() {
 
     let error = database_from_secret(&account, "no-such-secret").await.unwrap_err();
     assert!(matches!(error, Error::Service { class: Class::Operator, .. }), "{error:?}");
+}
+
+async fn class(account: &Account) -> Class {
+    match database_from_secret(account, "any").await.unwrap_err() {
+        Error::Service { class, .. } => class,
+        other => panic!("not the service's: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_failure_says_whether_repeating_helps() {
+    let way = Interruption::before(moto().await.endpoint());
+    let patient = account(way.endpoint()).await;
+    let config = patient.config().to_builder().retry_config(RetryConfig::disabled()).build();
+    let hasty = Account::with(config);
+    for (fate, expected) in
+        [(Fate::AnswerLost, Class::Transient), (Fate::Throttled, Class::Transient)]
+    {
+        way.next(&[fate]);
+        assert_eq!(class(&hasty).await, expected, "{fate:?}");
+    }
+    assert_eq!(class(&hasty).await, Class::Operator, "there is no such secret");
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = hasty.config().to_builder().endpoint_url(format!("http://{nobody}")).build();
+    assert_eq!(class(&Account::with(gone)).await, Class::Transient, "nobody listens");
+
+    let nameless = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .endpoint_url(way.endpoint())
+        .region(Region::new(MOTO_REGION))
+        .no_credentials()
+        .load()
+        .await;
+    assert_eq!(class(&Account::with(nameless)).await, Class::Operator, "no credentials");
 }

@@ -74,29 +74,45 @@ pub(super) fn decode(
 /// UTF-8 if all of it is, otherwise the most likely charset of all its bytes. A first part would not do: an English
 /// manual may have its first foreign name on page 300.
 fn looks_like(file: &mut File) -> io::Result<&'static Encoding> {
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-    let mut decoder = UTF_8.new_decoder_without_bom_handling();
     let (mut valid, mut escapes) = (true, false);
+    let mut cut = Vec::with_capacity(PIECE);
+    pieces(file, |piece| {
+        escapes |= piece.contains(&0x1b);
+        cut.extend_from_slice(piece);
+        let whole = match std::str::from_utf8(&cut) {
+            Ok(_) => cut.len(),
+            // A character may go on in the next piece.
+            Err(error) => {
+                valid &= error.error_len().is_none();
+                error.valid_up_to()
+            }
+        };
+        cut.drain(..whole);
+        valid
+    })?;
+    // ISO-2022-JP is ASCII with escapes, hence also valid UTF-8.
+    if valid && cut.is_empty() && !escapes {
+        return Ok(UTF_8);
+    }
+    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
+    file.rewind()?;
+    pieces(file, |piece| {
+        detector.feed(piece, false);
+        true
+    })?;
+    detector.feed(&[], true);
+    Ok(detector.guess(None, Utf8Detection::Allow))
+}
+
+/// Reads piece by piece to the end, or until `each` has seen enough.
+fn pieces(file: &mut File, mut each: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
     let mut bytes = vec![0; PIECE];
-    let mut text = String::with_capacity(PIECE * 3);
     loop {
         let read = file.read(&mut bytes)?;
-        let piece = &bytes[..read];
-        escapes |= piece.contains(&0x1b);
-        if valid {
-            text.clear();
-            valid = !decoder.decode_to_string(piece, &mut text, read == 0).2;
-        }
-        detector.feed(piece, read == 0);
-        if read == 0 {
-            break;
+        if read == 0 || !each(&bytes[..read]) {
+            return Ok(());
         }
     }
-    // ISO-2022-JP is ASCII with escapes, hence also valid UTF-8.
-    Ok(match valid && !escapes {
-        true => UTF_8,
-        false => detector.guess(None, Utf8Detection::Allow),
-    })
 }
 
 /// The charset that an HTML document declares: `<meta charset=…>` or in the `content` of a `http-equiv`.
@@ -152,6 +168,11 @@ mod tests {
     fn a_late_foreign_letter_still_decides() {
         let text = format!("{}Żółw", "plain English. ".repeat(100_000));
         assert_eq!(detected(text.as_bytes(), None, false), "UTF-8");
+    }
+
+    #[test]
+    fn a_text_that_ends_within_a_character_is_not_utf8() {
+        assert_ne!(detected(&"Zażół".as_bytes()[..3], None, false), "UTF-8");
     }
 
     #[test]

@@ -112,27 +112,48 @@ impl<W: Write> TextWriter<W> {
         Ok(())
     }
 
-    /// Holds a piece, without what no text has.
+    /// Holds a piece, without what no text has. Most of a text has nothing to be looked at letter by letter.
     fn clean(&mut self, piece: &str) {
-        for character in piece.chars() {
-            let follows_cr = std::mem::replace(&mut self.after_cr, character == '\r');
-            match character {
-                '\n' if follows_cr => {}
-                '\r' | '\u{0b}' | '\u{0c}' | '\u{85}' => self.held.push('\n'),
-                '\n' | '\t' => self.held.push(character),
-                // A byte order mark in the middle comes from joined files.
-                '\u{feff}' => {}
-                character if character.is_control() => {}
-                character => self.held.push(character),
-            }
+        let mut rest = piece;
+        while let Some(at) = rest.bytes().position(is_suspect) {
+            let (plain, from) = rest.split_at(at);
+            self.hold(plain);
+            let Some(character) = from.chars().next() else { return };
+            self.clean_one(character);
+            rest = &from[character.len_utf8()..];
+        }
+        self.hold(rest);
+    }
+
+    fn hold(&mut self, plain: &str) {
+        if !plain.is_empty() {
+            self.after_cr = false;
+            self.held.push_str(plain);
+        }
+    }
+
+    fn clean_one(&mut self, character: char) {
+        let follows_cr = std::mem::replace(&mut self.after_cr, character == '\r');
+        match character {
+            '\n' if follows_cr => {}
+            '\r' | '\u{0b}' | '\u{0c}' | '\u{85}' => self.held.push('\n'),
+            '\n' => self.held.push(character),
+            // A byte order mark in the middle comes from joined files.
+            '\u{feff}' => {}
+            character if character.is_control() => {}
+            character => self.held.push(character),
         }
     }
 
     /// Writes the first `length` held bytes.
     fn release(&mut self, length: usize) -> Result<(), Error> {
-        let text = match is_nfc_quick(self.held[..length].chars()) {
-            IsNormalized::Yes => Cow::Borrowed(&self.held[..length]),
-            _ => Cow::Owned(self.held[..length].nfc().collect::<String>()),
+        let held = &self.held[..length];
+        // Below U+0300 (bytes cc 80) nothing combines, and that is all of most European texts.
+        let settled =
+            held.bytes().all(|byte| byte < 0xcc) || is_nfc_quick(held.chars()) == IsNormalized::Yes;
+        let text = match settled {
+            true => Cow::Borrowed(held),
+            false => Cow::Owned(held.nfc().collect::<String>()),
         };
         self.written += text.len() as u64;
         if self.written > self.most {
@@ -144,6 +165,12 @@ impl<W: Write> TextWriter<W> {
         self.held.drain(..length);
         Ok(())
     }
+}
+
+/// Whether a character that begins with this byte may have to go or change: controls but the tab, U+0080 to U+00BF
+/// (c2), and what has U+FEFF among it (ef).
+fn is_suspect(byte: u8) -> bool {
+    (byte < 0x20 && byte != b'\t') || matches!(byte, 0x7f | 0xc2 | 0xef)
 }
 
 fn too_long_or_failed(error: io::Error) -> Error {
