@@ -17,7 +17,11 @@ pub struct BotKey {
 
 impl fmt::Display for BotKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.id)
+        // In a file, bots need no owner.
+        match self.owner.as_str() {
+            "" => f.write_str(&self.id),
+            owner => write!(f, "{owner}/{}", self.id),
+        }
     }
 }
 

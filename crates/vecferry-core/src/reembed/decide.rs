@@ -133,11 +133,29 @@ fn said_by_worker(facts: &Facts<'_>) -> Option<Decision> {
         return None;
     }
     if result.lost.is_empty() {
-        return Some(repeat("the worker gave up".into()));
+        return Some(repeat(gave_up(facts)));
     }
     let lost: Vec<String> =
         result.lost.iter().map(|lost| format!("{} ({})", lost.source, lost.reason)).collect();
     Some(failed(format!("lost {}", some_of(&lost)), false))
+}
+
+/// Why a worker gave up that lost no document: what it wrote into the registry, else how its task ended.
+fn gave_up(facts: &Facts<'_>) -> String {
+    let written = match facts.registered {
+        Registered::Record(Some(record)) if facts.ours.contains(&record.exec_id.as_str()) => {
+            record.reason.trim()
+        }
+        _ => "",
+    };
+    let ended = match facts.ending {
+        Ending::Stopped(stop) => stop.reason.as_str(),
+        _ => "",
+    };
+    match [written, ended].into_iter().find(|words| !words.is_empty()) {
+        Some(words) => format!("the worker gave up: {words}"),
+        None => "the worker gave up".to_owned(),
+    }
 }
 
 /// What the attempt's worker wrote into the registry.

@@ -25,17 +25,24 @@ async fn every_bot_becomes_rows_once_through_tasks_that_are_throttled_and_lost()
     for (n, release) in releases.into_iter().cycle().take(8).enumerate() {
         stack.bot(&format!("user-{}", n % 3), &format!("01BOT{n:021}"), 2, release).await;
     }
-    let other = ChatBot { knowledge_base: Some(Some("KB1".into())), ..ChatBot::new("user-1", "kb") };
+    let other =
+        ChatBot { knowledge_base: Some(Some("KB1".into())), ..ChatBot::new("user-1", "kb") };
     stack.table.put(&other.files(&["a.txt"]).item(Release::V1_4)).await.unwrap();
     stack.table.put(&ChatBot::new("user-1", "bare").item(Release::V1_4)).await.unwrap();
     stack.table.put(&alias("user-2", "01ALIAS")).await.unwrap();
     let program = stack.program();
 
     let offer = program.run(&["migrate", "--method", "reembed", "--dry-run"]).expect(0);
-    for part in ["bots        8 of DynamoDB", "documents   16", "left out    1 on Bedrock Knowledge"] {
+    for part in
+        ["bots        8 of DynamoDB", "documents   16", "left out    1 on Bedrock Knowledge"]
+    {
         assert!(offer.stdout.contains(part), "{part} not in\n{}", offer.stdout);
     }
-    assert_eq!((stack.model.seen().calls, stack.ecs.launched().len()), (0, 0), "nothing is started");
+    assert_eq!(
+        (stack.model.seen().calls, stack.ecs.launched().len()),
+        (0, 0),
+        "nothing is started"
+    );
 
     let (code, events, stderr) = reembedding(&program).finish();
     assert_eq!(code, Some(0), "{events:#?}\n{stderr}");
@@ -69,7 +76,8 @@ async fn a_bot_with_a_missing_document_keeps_its_rows_and_the_others_go_on() {
     stack.bot("u", "01GOOD", 1, Release::V1_4).await;
     stack.bot("u", "01LOST", 2, Release::V1_4).await;
     stack.bucket.delete("u/01LOST/documents/notes 1.txt").await.unwrap();
-    let old = "INSERT INTO items (id, botid, content, source) VALUES ('OLD', '01LOST', 'old', 'old')";
+    let old =
+        "INSERT INTO items (id, botid, content, source) VALUES ('OLD', '01LOST', 'old', 'old')";
     stack.target.batch(old).await.unwrap();
     let program = stack.program();
 
@@ -80,7 +88,11 @@ async fn a_bot_with_a_missing_document_keeps_its_rows_and_the_others_go_on() {
     assert!(failed["reason"].as_str().unwrap().contains("missing"), "{failed}");
     let rows = stack.rows().await;
     assert_eq!((rows["01LOST"].0, rows["01GOOD"].2), (1, 1), "the old row stays: {rows:?}");
-    assert_eq!(stack.ecs.launches_by_bot().len(), 2, "a lost document is not tried again by itself");
+    assert_eq!(
+        stack.ecs.launches_by_bot().len(),
+        2,
+        "a lost document is not tried again by itself"
+    );
     let status = stack.table.text("u", "01LOST", "SyncStatus").await.unwrap();
     assert_eq!(status.as_deref(), Some("FAILED"));
 
@@ -92,7 +104,9 @@ async fn a_bot_with_a_missing_document_keeps_its_rows_and_the_others_go_on() {
 
 #[tokio::test]
 async fn killed_after_any_event_the_next_run_finds_its_tasks_and_doubles_nothing() {
-    let stack = Stack::start(Faults { seed: 3, shares: vec![(Fault::Throttle, 0.1)], ..Faults::default() }).await;
+    let stack =
+        Stack::start(Faults { seed: 3, shares: vec![(Fault::Throttle, 0.1)], ..Faults::default() })
+            .await;
     for n in 0..6 {
         stack.bot("u", &format!("01BOT{n}"), 1, Release::V1_4).await;
     }
@@ -126,11 +140,16 @@ async fn bots_of_a_file_are_embedded_in_process_by_a_compatible_service() {
         .set("VECFERRY_TARGET", stack.target.url())
         .set("VECFERRY_PROVIDER", "openai")
         .set("VECFERRY_MODEL", "some-model")
+        .set("VECFERRY_DIMENSIONS", "1024")
         .set("VECFERRY_MODEL_URL", &stack.model.openai_url())
         .set("VECFERRY_BOT_FILE", "bots.toml");
     std::fs::create_dir_all(program.folder().join("docs/deep")).unwrap();
     for file in 0..12 {
-        let name = if file % 2 == 0 { format!("docs/{file}.md") } else { format!("docs/deep/{file}.html") };
+        let name = if file % 2 == 0 {
+            format!("docs/{file}.md")
+        } else {
+            format!("docs/deep/{file}.html")
+        };
         program.write(&name, &text("01FILE", file));
     }
     program.write("bots.toml", "[[bots]]\nid = '01FILE'\ntitle = 'Files'\nfolders = ['docs']\n");
@@ -159,7 +178,10 @@ async fn bots_of_a_file_are_embedded_in_process_by_a_compatible_service() {
     assert_eq!(stack.target.query_one(sources).await.unwrap().get::<_, i64>(0), 12);
     program.run(&["cleanup", "--yes"]).expect(0);
     let left = "SELECT to_regnamespace('vecferry') IS NULL";
-    assert!(stack.target.query_one(left).await.unwrap().get::<_, bool>(0), "cleanup leaves nothing");
+    assert!(
+        stack.target.query_one(left).await.unwrap().get::<_, bool>(0),
+        "cleanup leaves nothing"
+    );
 }
 
 #[tokio::test]
@@ -168,7 +190,8 @@ async fn a_worker_by_hand_says_what_it_did_and_a_bot_that_is_gone_is_no_error() 
     stack.bot("u/1", "01HAND", 2, Release::V1_0).await;
     let program = stack.program();
     let keys = r#"{"PK":{"S":"u/1"},"SK":{"S":"u/1#BOT#01HAND"}}"#;
-    let done = program.run(&["worker", "--json", "--", "-u", "embedding/main.py", keys]).expect(0).json();
+    let done =
+        program.run(&["worker", "--json", "--", "-u", "embedding/main.py", keys]).expect(0).json();
     assert_eq!((&done["ending"], &done["documents"]), (&"swapped".into(), &2.into()), "{done}");
     let gone = program.run(&["worker", "--bot", "u/1/01GONE"]).expect(0);
     assert!(gone.stderr.contains("nothing to do"), "{}", gone.stderr);

@@ -95,7 +95,7 @@ impl Stack {
 
     /// Rows of each bot on the target without their ids, as one digest; and by how many transactions they were written.
     pub(crate) async fn rows(&self) -> BTreeMap<String, (i64, String, i64)> {
-        let sql = "SELECT rtrim(botid), count(*), md5(string_agg(content || source || embedding::text, '' \
+        let sql = "SELECT rtrim(botid), count(*), md5(string_agg(content || source || COALESCE(embedding::text, ''), '' \
                      ORDER BY source, content)), count(DISTINCT xmin::text) FROM items GROUP BY 1";
         let session = self.target.connect().await.unwrap();
         let rows = session.query(sql, &[]).await.unwrap();
