@@ -1,26 +1,15 @@
 //! Objects in S3: moto's for what S3 does, a site that answers by script for what it does on a bad day.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use std::time::Duration;
-use vecferry_aws::{Account, ObjectLimits, S3Documents};
+
+use aws_sdk_s3::Client;
+use vecferry_aws::{ObjectLimits, S3Documents};
 use vecferry_core::bot::{Bot, BotKey, DocumentAddress, Splitting};
 use vecferry_embed::document::{DocumentSource, Fetched, Found, Lost, Reason};
 use vecferry_testkit::site::{Page, Site};
 use vecferry_testkit::{Moto, moto};
 
-fn account(endpoint: &str) -> Account {
-    let credentials = Credentials::for_tests();
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .endpoint_url(endpoint)
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
-    Account::with(config)
-}
+use crate::rig::account;
 
 fn limits() -> ObjectLimits {
     ObjectLimits { first_wait: Duration::from_millis(1), page_keys: 2, ..ObjectLimits::default() }
@@ -38,11 +27,9 @@ fn bot() -> Bot {
 
 /// A bucket of its own, with these objects.
 async fn bucket(objects: &[(&str, &str)]) -> (String, Client) {
-    let client = Client::new(account(moto().await.endpoint()).config());
+    let client = Client::new(account(moto().await.endpoint()).await.config());
     let name = Moto::unique("documents");
-    let region = BucketLocationConstraint::EuCentral1;
-    let region = CreateBucketConfiguration::builder().location_constraint(region).build();
-    client.create_bucket().bucket(&name).create_bucket_configuration(region).send().await.unwrap();
+    client.create_bucket().bucket(&name).send().await.unwrap();
     for (key, text) in objects {
         put(&client, &name, key, text).await;
     }
@@ -75,7 +62,7 @@ fn sources(found: &Found) -> Vec<&str> {
 async fn an_uploaded_file_is_below_its_bot_and_arrives_whole() {
     let key = "user ü/01BOT/documents/two words.txt";
     let (bucket, client) = bucket(&[(key, "text")]).await;
-    let s3 = S3Documents::new(&account(moto().await.endpoint()), Some(bucket.clone()));
+    let s3 = S3Documents::new(&account(moto().await.endpoint()).await, Some(bucket.clone()));
     let address = DocumentAddress::File("two words.txt".into());
     let found = s3.find(&bot(), &address).await.unwrap();
     let document = &found.documents[0];
@@ -90,7 +77,7 @@ async fn an_uploaded_file_is_below_its_bot_and_arrives_whole() {
     assert_eq!(fetched.name.as_deref(), Some("two words.txt"));
     let after = s3.find(&bot(), &address).await.unwrap().documents[0].version.clone().unwrap();
     assert_ne!(before, after);
-    let nowhere = S3Documents::new(&account(moto().await.endpoint()), None);
+    let nowhere = S3Documents::new(&account(moto().await.endpoint()).await, None);
     let lost = nowhere.find(&bot(), &address).await.unwrap_err();
     assert_eq!(lost.to_string(), "refused: no bucket for uploaded files is configured");
 }
@@ -108,7 +95,7 @@ async fn a_prefix_is_every_object_under_it_over_all_pages_and_no_folder() {
         ("/lead.txt", "6"),
     ];
     let (bucket, _) = bucket(&objects).await;
-    let s3 = S3Documents::new(&account(moto().await.endpoint()), None).within(limits());
+    let s3 = S3Documents::new(&account(moto().await.endpoint()).await, None).within(limits());
     let found = find(&s3, &format!("s3://{bucket}/docs/")).await.unwrap();
     let expected = ["docs/a+b.txt", "docs/c%20d.txt", "docs/deep/e f.txt", "docs/ü.txt"];
     let expected = expected.map(|key| format!("s3://{bucket}/{key}"));
@@ -121,7 +108,7 @@ async fn a_prefix_is_every_object_under_it_over_all_pages_and_no_folder() {
         assert_eq!(fetched.name.as_deref(), key.rsplit('/').next());
     }
     assert_eq!(find(&s3, &format!("s3://{bucket}")).await.unwrap().documents.len(), 6);
-    let few = S3Documents::new(&account(moto().await.endpoint()), None)
+    let few = S3Documents::new(&account(moto().await.endpoint()).await, None)
         .within(ObjectLimits { documents: 3, ..limits() });
     let lost = find(&few, &format!("s3://{bucket}/docs/")).await.unwrap_err();
     assert_eq!(lost.to_string(), "too large: more than 3 objects");
@@ -130,7 +117,7 @@ async fn a_prefix_is_every_object_under_it_over_all_pages_and_no_folder() {
 #[tokio::test]
 async fn what_is_not_there_is_missing_and_what_is_too_large_is_left() {
     let (bucket, _) = bucket(&[("a.txt", "12345")]).await;
-    let s3 = S3Documents::new(&account(moto().await.endpoint()), None)
+    let s3 = S3Documents::new(&account(moto().await.endpoint()).await, None)
         .within(ObjectLimits { document_bytes: 4, ..limits() });
     for address in [
         format!("s3://{bucket}/no"),
@@ -149,9 +136,9 @@ fn object(body: &str, tag: &str) -> Page {
     Page::of("text/plain; charset=UTF-8", body.to_owned()).header("etag", tag)
 }
 
-fn scripted(site: &Site) -> S3Documents {
+async fn scripted(site: &Site) -> S3Documents {
     site.put("/bucket/key", Page::of("text/plain", "").header("etag", "\"one\""));
-    S3Documents::new(&account(&site.url("")), None).within(limits())
+    S3Documents::new(&account(&site.url("")).await, None).within(limits())
 }
 
 const GET: &str = "/bucket/key?x-id=GetObject";
@@ -159,7 +146,7 @@ const GET: &str = "/bucket/key?x-id=GetObject";
 #[tokio::test]
 async fn a_body_that_breaks_goes_on_where_it_broke_while_the_object_is_the_same() {
     let site = Site::start().unwrap();
-    let s3 = scripted(&site);
+    let s3 = scripted(&site).await;
     let rest = Page::partial("world", "bytes 6-10/11").header("etag", "\"one\"");
     site.script(GET, vec![Page::cut("hello ").header("etag", "\"one\""), rest]);
     let (_, bytes) = fetch(&s3, "s3://bucket/key").await.unwrap();
@@ -172,7 +159,7 @@ async fn a_body_that_breaks_goes_on_where_it_broke_while_the_object_is_the_same(
 #[tokio::test]
 async fn a_body_that_breaks_begins_anew_when_the_object_changed() {
     let site = Site::start().unwrap();
-    let s3 = scripted(&site);
+    let s3 = scripted(&site).await;
     let changed = || object("another object", "\"two\"");
     let broken = || Page::cut("hello ").header("etag", "\"one\"");
     site.script(GET, vec![broken(), Page::status(412), changed()]);
@@ -188,7 +175,7 @@ async fn a_body_that_breaks_begins_anew_when_the_object_changed() {
 #[tokio::test]
 async fn a_body_that_always_breaks_is_given_up_and_a_refusal_at_once() {
     let site = Site::start().unwrap();
-    let s3 = scripted(&site).within(ObjectLimits { breaks: 2, ..limits() });
+    let s3 = scripted(&site).await.within(ObjectLimits { breaks: 2, ..limits() });
     site.put(GET, Page::cut("hello ").header("etag", "\"one\""));
     let lost = fetch(&s3, "s3://bucket/key").await.unwrap_err();
     assert_eq!(lost.reason, Reason::Unreachable);

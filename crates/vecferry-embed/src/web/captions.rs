@@ -338,9 +338,12 @@ mod tests {
         assert!(of(json!({ "captions": 5 })).starts_with("broken: "));
     }
 
+    fn track(language: &str, kind: Option<&str>) -> Value {
+        json!({ "baseUrl": "u", "languageCode": language, "kind": kind })
+    }
+
     #[test]
     fn wanted_languages_come_first_then_people_then_whatever_is_first() {
-        let track = |language: &str, kind: Option<&str>| json!({ "baseUrl": "u", "languageCode": language, "kind": kind });
         let player = json!({ "captions": { "playerCaptionsTracklistRenderer": { "captionTracks": [
             track("en", Some("asr")), track("ko", None), track("ja", Some("asr")), track("en", None),
         ] } } });
@@ -359,11 +362,15 @@ mod tests {
 
     #[test]
     fn every_form_of_transcript_becomes_the_same_text() {
-        let plain = "<?xml version=\"1.0\"?><transcript><text start=\"0\" dur=\"1\">It&amp;#39;s &lt;i&gt;one&lt;/i&gt;\n\
-                     line</text><text start=\"1\"/><text start=\"2\">R&amp;amp;D &amp;amp; two &lt; three</text></transcript>";
-        let srv3 = "<timedtext format=\"3\"><head><pen id=\"1\"/></head><body><p t=\"0\"><s>It's</s><s t=\"9\"> one</s></p>\
+        let plain = "<?xml version=\"1.0\"?><transcript>\
+                     <text start=\"0\" dur=\"1\">It&amp;#39;s &lt;i&gt;one&lt;/i&gt;\n\
+                     line</text><text start=\"1\"/>\
+                     <text start=\"2\">R&amp;amp;D &amp;amp; two &lt; three</text></transcript>";
+        let srv3 = "<timedtext format=\"3\"><head><pen id=\"1\"/></head><body>\
+                    <p t=\"0\"><s>It's</s><s t=\"9\"> one</s></p>\
                     <p>line</p><p>R&amp;D &amp; two &lt; three</p></body></timedtext>";
-        let json3 = "{\"events\":[{\"id\":1},{\"segs\":[{\"utf8\":\"It's\"},{\"utf8\":\" one\\nline\"}]},\
+        let json3 = "{\"events\":[{\"id\":1},\
+                     {\"segs\":[{\"utf8\":\"It's\"},{\"utf8\":\" one\\nline\"}]},\
                      {\"segs\":[{\"utf8\":\"\\n\"}]},{\"segs\":[{\"utf8\":\"R&D & two < three\"}]}]}";
         for body in [plain, srv3, json3] {
             assert_eq!(transcript(body).unwrap(), "It's one line R&D & two < three", "{body}");

@@ -4,6 +4,7 @@
 
 mod chunks;
 mod embedding;
+mod folders;
 #[cfg(feature = "local-model")]
 mod local_model;
 mod reuse;

@@ -9,6 +9,7 @@ mod databases;
 mod ecs;
 mod faults;
 mod moto_server;
+mod site;
 mod text_and_vectors;
 mod tls;
 mod writers;
