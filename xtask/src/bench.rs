@@ -1,12 +1,14 @@
 //! `cargo xtask bench copy`: vecferry beside what one would use instead, on one dataset, in one
 //! run, round by round, so that a machine that slows down slows all of them down. `cargo xtask
-//! bench follow`: what a cutover costs an application that writes, see [`follow`].
+//! bench follow`: what a cutover costs an application that writes, see [`follow`]. `cargo xtask bench
+//! reembed`: documents and bots embedded anew, see [`reembed`].
 
 mod contestant;
 mod dataset;
 mod follow;
 mod memory;
 mod record;
+mod reembed;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ enum What {
     Copy(CopyArguments),
     /// Cut over under writes: downtime, catch-up, what the application notices
     Follow(follow::FollowArguments),
+    /// Embed documents anew, and many bots through ECS
+    Reembed(reembed::ReembedArguments),
 }
 
 /// Size and shape of the run.
@@ -69,6 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.what {
         What::Copy(arguments) => copy(arguments),
         What::Follow(arguments) => follow::run(arguments),
+        What::Reembed(arguments) => reembed::run(arguments),
     }
 }
 

@@ -20,13 +20,10 @@ const SPOT: &str = "L-36FBB829";
 /// rate (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/throttling.html>).
 const CALLS_PER_SECOND: f64 = 20.0;
 
-/// Our part of it: the account's own services and schedules draw on the same rate.
-const OUR_SHARE: f64 = 0.8;
-
 impl EcsTasks {
     /// Launches per second and tasks at the same time. What this account may not ask is left out.
     pub(super) async fn find_limits(&self) -> Result<RunnerLimits> {
-        let launches_per_second = Some(CALLS_PER_SECOND * OUR_SHARE);
+        let launches_per_second = Some(CALLS_PER_SECOND);
         let code = match &self.settings.capacity {
             Capacity::Fargate => ON_DEMAND,
             Capacity::FargateSpot => SPOT,

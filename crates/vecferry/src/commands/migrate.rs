@@ -31,15 +31,17 @@ const GOES_ON: &str = "replication goes on without this process; `vecferry statu
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     match method(args, settings).await? {
-        Some(Method::Reembed) => return super::reembed::run(args, settings, ui).await,
-        Some(Method::Delta) => {
-            return Err(Error::Usage {
-                what: "--method delta is not in this version".into(),
-                hint: Some("this version knows --method copy, follow and reembed".into()),
-            });
-        }
-        _ => {}
+        Some(Method::Reembed) => super::reembed::run(args, settings, ui).await,
+        Some(Method::Delta) => Err(Error::Usage {
+            what: "--method delta is not in this version".into(),
+            hint: Some("this version knows --method copy, follow and reembed".into()),
+        }),
+        _ => move_rows(args, settings, ui).await,
     }
+}
+
+/// `copy` and `follow`.
+async fn move_rows(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let clusters = settings.clusters()?;
     let mut policy = Policy {
         method: args.method.map(Into::into),

@@ -135,6 +135,19 @@ pub(crate) fn happening(event: &Event, verbose: u8) -> Option<String> {
         Event::Retrying { error, attempt, attempts } => {
             format!("going on after an error (retry {attempt} of {attempts}): {error}")
         }
+        Event::PartFinished { .. }
+        | Event::Copying { .. }
+        | Event::Following { .. }
+        | Event::Verifying { .. }
+        | Event::IndexProgress { .. }
+        | Event::Finished(_) => return None,
+        other => return happening_to_bots(other, verbose),
+    })
+}
+
+/// The same for the events of a re-embedding.
+fn happening_to_bots(event: &Event, verbose: u8) -> Option<String> {
+    Some(match event {
         Event::ReembedStarted { migration, resumed, bots } => {
             let verb = if *resumed { "continuing" } else { "starting" };
             format!(
@@ -161,16 +174,7 @@ pub(crate) fn happening(event: &Event, verbose: u8) -> Option<String> {
         Event::NoRoom { reason, seconds } => {
             format!("no room for tasks, going on in {}: {reason}", duration(*seconds))
         }
-        Event::BotStarted { .. }
-        | Event::BotProven { .. }
-        | Event::Bots { .. }
-        | Event::ReembedFinished(_)
-        | Event::PartFinished { .. }
-        | Event::Copying { .. }
-        | Event::Following { .. }
-        | Event::Verifying { .. }
-        | Event::IndexProgress { .. }
-        | Event::Finished(_) => return None,
+        _ => return None,
     })
 }
 

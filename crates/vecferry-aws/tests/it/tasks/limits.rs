@@ -15,7 +15,7 @@ async fn the_quota_says_how_many_tasks_fit_and_holds() {
     let limits = runner.limits().await.unwrap();
     // 2 vCPUs each, as Bedrock Chat's tasks have.
     assert_eq!(limits.in_flight, Some(3));
-    assert_eq!(limits.launches_per_second, Some(16.0));
+    assert_eq!(limits.launches_per_second, Some(20.0));
     for number in 0..3 {
         runner.launch(&launch(number)).await.unwrap();
     }

@@ -42,6 +42,9 @@ const LOCAL_AT_ONCE: usize = 4;
 /// Tasks at the same time unless set: what a model's usual quota feeds.
 const TASKS_AT_ONCE: usize = 50;
 
+/// Our part of the launches that ECS allows an account: its own services and schedules draw on the same rate.
+const OUR_SHARE: f64 = 0.8;
+
 /// What the settings say, resolved.
 struct Resolved {
     registry: RegistryAt,
@@ -53,6 +56,17 @@ struct Resolved {
     knowledge: Knowledge,
 }
 
+impl Resolved {
+    /// The model, with vectors as long as the target's column where it offers several lengths.
+    async fn embedder(&self, services: &Services) -> Result<Arc<dyn Embedder>, Error> {
+        let column = match &self.target {
+            Some(target) => column_dimensions(target, Side::Target, &self.knowledge).await?,
+            None => None,
+        };
+        services.embedder(&self.model, column).await
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let flags = &args.reembed;
@@ -61,11 +75,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     let store = services::store(state.as_deref(), resolved.target.as_ref()).await?;
     let services = Services::new(settings.aws(&flags.aws));
     let registry = services.registry(&resolved.registry).await?;
-    let column = match &resolved.target {
-        Some(target) => column_dimensions(target, Side::Target, &resolved.knowledge).await?,
-        None => None,
-    };
-    let embedder = services.embedder(&resolved.model, column).await?;
+    let embedder = resolved.embedder(&services).await?;
     let model = embedder.model().clone();
     let folder = work_folder()?;
     let listing = understood(registry.list().await?, flags.skip_odd)?;
@@ -97,8 +107,6 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         return Ok(Exit::Done);
     }
     offer.ask(args.yes.yes, args.restart, ui)?;
-    let interrupt = Interrupt::listen(ui)?;
-    let progress = Arc::new(Progress::of_events(ui));
     let order = ReembedOrder {
         settings: recorded(registry.as_ref(), &model, &resolved.knowledge),
         environment: environment(&resolved, &policy, &model)?,
@@ -110,6 +118,13 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         selection,
         policy,
     };
+    embed(order, ui).await
+}
+
+/// Runs the order and shows what comes of it.
+async fn embed(order: ReembedOrder, ui: &Ui) -> Result<Exit, Error> {
+    let interrupt = Interrupt::listen(ui)?;
+    let progress = Arc::new(Progress::of_events(ui));
     let outcome = reembed(order, progress.clone(), interrupt.token.clone()).await;
     progress.finish();
     match outcome {
@@ -127,11 +142,7 @@ pub(super) async fn check(flags: &Reembed, settings: &Settings) -> Result<Report
     let listing = registry.list().await?;
     let mut checked = vec!["registry".to_owned(), "embedding model".to_owned()];
     let mut findings: Vec<Finding> = listing.odd.iter().map(odd).collect();
-    let column = match &resolved.target {
-        Some(target) => column_dimensions(target, Side::Target, &resolved.knowledge).await?,
-        None => None,
-    };
-    let dimensions = services.embedder(&resolved.model, column).await?.model().dimensions;
+    let dimensions = resolved.embedder(&services).await?.model().dimensions;
     if let Some(target) = &resolved.target {
         checked.push("knowledge table".to_owned());
         findings.extend(precheck(target, &resolved.knowledge, dimensions).await?);
@@ -271,7 +282,7 @@ async fn policy(resolved: &Resolved, runner: &dyn TaskRunner) -> Result<TaskPoli
         attempts: tasks.attempts,
         launches_per_second: tasks
             .launch_rate
-            .or(limits.launches_per_second)
+            .or(limits.launches_per_second.map(|allowed| allowed * OUR_SHARE))
             .unwrap_or(TaskPolicy::default().launches_per_second),
         in_flight: tasks.in_flight.unwrap_or(allowed),
         patience: tasks.busy_wait,
