@@ -8,7 +8,7 @@
 //! files one after the other until it dies, exceeds a limit or has grown: starting a process for every one of a
 //! thousand small documents would cost more than reading them.
 //!
-//! Read [`format`] for what a file is taken for, `read/` for the readers, `child` and [`extractor`] for the two
+//! Read [`mod@format`] for what a file is taken for, `read/` for the readers, `child` and [`extractor`] for the two
 //! ends of the pipe between them, `protocol` for what goes through it (never a document's text).
 //!
 //! Nothing here is durable: a text is a temporary file, removed when it is dropped.
