@@ -129,6 +129,13 @@ pub(crate) fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{ending}", count(number))
 }
 
+/// A text of somebody else's on one line and without control characters: titles and reasons are written by users of the
+/// application, and an operator's terminal obeys escape sequences.
+pub(crate) fn printable(text: &str) -> String {
+    let spaced = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The phase of an index build without the words that all of them begin with.
 pub(crate) fn build_phase(phase: &str) -> &str {
     phase.strip_prefix("building index: ").unwrap_or(phase)
@@ -137,6 +144,12 @@ pub(crate) fn build_phase(phase: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_users_wrote_cannot_steer_the_terminal() {
+        assert_eq!(printable("Bot \x1b[31mred\x1b]0;x\x07\nline 2"), "Bot [31mred ]0;x line 2");
+        assert_eq!(printable("żółw 東京"), "żółw 東京");
+    }
 
     #[test]
     fn sizes_are_read_and_shown() {

@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use super::claim::Claimed;
 use super::decide::{Decision, Ending, Facts, TOKEN_PREFIX, decide};
 use super::patience::Stop;
+use super::registry::Expected;
 use super::shared::{Shared, now};
 use super::store::{AttemptEnd, AttemptRecord, BotRecord, BotState, Outcome, Skip, Yield};
 use super::task::{Launch, LaunchFailure};
 use super::verdict::{self, Evidence, Verdict};
-use crate::bot::{Bot, SyncRecord, SyncStatus};
+use crate::bot::{Bot, BotKey, SyncRecord, SyncStatus};
 use crate::error::Error;
 use crate::report::Event;
 
@@ -276,9 +277,23 @@ impl Shared {
 
     /// Takes a launch back whose task certainly does not exist.
     async fn withdraw(&self, work: &mut Work, reason: &str) -> Result<(), Stop> {
-        self.close_record(work, SyncStatus::Failed, reason).await?;
+        self.give_back(work, reason).await?;
         work.end_attempt(Outcome::NotLaunched, None, reason);
         self.enter(work, BotState::Waiting).await
+    }
+
+    /// Writes back what the registry said of a bot for which nothing ran, so that the application shows what it showed.
+    async fn give_back(&self, work: &Work, reason: &str) -> Result<(), Stop> {
+        let before = work.bot.sync.clone().filter(|before| !before.status.is_busy());
+        let (Some(before), Some(token)) = (before, work.record.state.token()) else {
+            return self.close_record(work, SyncStatus::Failed, reason).await;
+        };
+        let said = (before.reason.as_str(), before.exec_id.as_str());
+        let key = &work.bot.key;
+        if self.order.registry.keeps_sync() {
+            self.write_sync(key, Expected::Exec(token), before.status, said).await?;
+        }
+        Ok(())
     }
 
     /// Waits for a task's end. `None` when the run was interrupted and the task goes on by itself; true beside the end
@@ -324,7 +339,12 @@ impl Shared {
             accept_missing: policy.accept_missing,
         });
         match decision {
-            Decision::Proven(got) => self.prove(work, Some(ending), got).await?,
+            Decision::Proven(got) => {
+                if let Some(text) = left_out(&work.bot.key, &verdict, evidence.as_ref()) {
+                    self.tell(Event::Notice { text });
+                }
+                self.prove(work, Some(ending), got).await?;
+            }
             Decision::Skip(Skip::Gone) => self.skip_gone(work).await?,
             Decision::Skip(why) => self.enter(work, BotState::Skipped { why }).await?,
             // What the interruption did to a task is not the bot's fault.
@@ -398,7 +418,7 @@ fn fresh_token() -> String {
     format!("{TOKEN_PREFIX}{}", uuid::Uuid::now_v7())
 }
 
-fn fresh_attempt(bot: crate::bot::BotKey, number: u32) -> AttemptRecord {
+fn fresh_attempt(bot: BotKey, number: u32) -> AttemptRecord {
     let (token, launched_at) = (fresh_token(), now());
     AttemptRecord { bot, number, token, task: None, launched_at, seen: None, end: None }
 }
@@ -418,4 +438,17 @@ fn no_answer(failure: &LaunchFailure) -> Stop {
         what: format!("tasks cannot be started: {failure}"),
         hint: Some("everything is recorded; run the same command again to go on".into()),
     })
+}
+
+/// Says which documents a bot is embedded without, by the operator's leave.
+fn left_out(bot: &BotKey, verdict: &Verdict, evidence: Option<&Evidence>) -> Option<String> {
+    let lost: Vec<String> = match (verdict, evidence.and_then(|evidence| evidence.result.as_ref()))
+    {
+        (Verdict::Incomplete { missing, .. }, _) => missing.clone(),
+        (_, Some(result)) if result.swapped => {
+            result.lost.iter().map(|lost| format!("{} ({})", lost.source, lost.reason)).collect()
+        }
+        _ => Vec::new(),
+    };
+    (!lost.is_empty()).then(|| format!("bot {bot} is embedded without {}", lost.join(", ")))
 }

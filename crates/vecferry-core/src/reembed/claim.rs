@@ -82,8 +82,10 @@ impl Shared {
         let since = match &work.contested {
             Some((before, since)) if *before == record => *since,
             _ => {
-                let by = record.exec_id.clone();
-                self.tell(Event::BotBusy { bot: work.bot.key.clone(), by });
+                if !work.is_ours(&record.exec_id) {
+                    let by = record.exec_id.clone();
+                    self.tell(Event::BotBusy { bot: work.bot.key.clone(), by });
+                }
                 Instant::now()
             }
         };

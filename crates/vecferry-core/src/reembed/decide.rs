@@ -140,6 +140,9 @@ fn said_by_worker(facts: &Facts<'_>) -> Option<Decision> {
     Some(failed(format!("lost {}", some_of(&lost)), false))
 }
 
+/// What Bedrock Chat's worker writes when it has embedded nothing (`embedding/main.py`, v0.4 to v1.4).
+const NOTHING_EMBEDDED: &str = "No contents to embed";
+
 /// Why a worker gave up that lost no document: what it wrote into the registry, else how its task ended.
 fn gave_up(facts: &Facts<'_>) -> String {
     let written = match facts.registered {
@@ -172,6 +175,10 @@ fn said_by_registry(facts: &Facts<'_>) -> Option<Decision> {
                 reason => reason.to_owned(),
             };
             Some(failed(reason, false))
+        }
+        // Success without rows: what it says of a bot whose only documents it does not know (`s3_urls`).
+        (SyncStatus::Succeeded, Verdict::Unseen) if record.reason.starts_with(NOTHING_EMBEDDED) => {
+            Some(failed("the worker found nothing that it can embed".into(), false))
         }
         (SyncStatus::Succeeded, Verdict::Unseen) => Some(Decision::Proven(Yield::default())),
         // Bedrock Chat's worker does so for a bot in whose documents it finds no text.

@@ -61,9 +61,12 @@ impl FileBots {
     /// # Errors
     /// [`Error::Local`] when it cannot be read, [`Error::Configuration`] naming every mistake in it.
     pub fn read(path: &Path) -> Result<FileBots> {
-        let text = std::fs::read_to_string(path)
+        // However it is spelled: folders are relative to it, and their paths are what the source column holds.
+        let read = std::fs::canonicalize(path)
+            .and_then(|path| Ok((std::fs::read_to_string(&path)?, path)));
+        let (text, path) = read
             .map_err(|source| Error::Local { doing: format!("read {}", path.display()), source })?;
-        FileBots::parse(&text, path)
+        FileBots::parse(&text, &path)
     }
 
     /// Reads the file's text; `path` is for messages, for its extension and for folders relative to it.
@@ -83,7 +86,7 @@ impl FileBots {
         }
         Err(Error::Configuration {
             what: format!("{}: {}", path.display(), mistakes.0.join("; ")),
-            hint: Some("`vecferry help bots` shows an example of the file".into()),
+            hint: Some("`vecferry bots --help` shows an example of the file".into()),
         })
     }
 }

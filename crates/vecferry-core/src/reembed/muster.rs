@@ -164,7 +164,8 @@ impl Muster {
                 (record.state, record.attempts) = (BotState::Waiting, 0);
                 record.finished_at = None;
             }
-            Fate::Resumed | Fate::Adopted(..) => {}
+            // Attempts are counted per run: an operator's kill must not use them up.
+            Fate::Resumed | Fate::Adopted(..) => record.attempts = 0,
         }
         let bot = bot.unwrap_or_else(|| unlisted(&record));
         record.title.clone_from(&bot.title);

@@ -48,6 +48,9 @@ pub struct TaskPolicy {
     pub patience: Duration,
     /// How often tasks are looked at.
     pub poll: Duration,
+    /// How long a task must be unknown to its runner before it counts as gone: a service that has just started one may
+    /// not show it for a while, and a second task would be paid for.
+    pub vanished_after: Duration,
     /// Wait before the second attempt; doubled for each later one, up to 32 times.
     pub repeat_after: Duration,
     /// Whether bots that failed in an earlier run are tried again.
@@ -68,6 +71,7 @@ impl Default for TaskPolicy {
             in_flight: 100,
             patience: Duration::from_secs(15 * 60),
             poll: Duration::from_secs(5),
+            vanished_after: Duration::ZERO,
             repeat_after: Duration::from_secs(5),
             retry_failed: true,
             accept_missing: false,

@@ -116,11 +116,14 @@ async fn rows_sql(session: &Session, knowledge: &Knowledge, dimensions: usize) -
         None => "$1::text IS NOT NULL".into(),
     };
     let source = quote_ident(&knowledge.source);
+    // A worker that finds no text in a document may write one empty row; that document is missing all the same.
+    let content = quote_ident(&knowledge.content);
     Ok(format!(
         "SELECT COALESCE(jsonb_agg(to_jsonb(w) ORDER BY w.transaction), '[]') FROM ( \
            SELECT xmin::text AS transaction, count(*) AS rows, \
              count(*) FILTER (WHERE {embedding} IS NULL{wrong_length}) AS faulty, \
-             COALESCE(jsonb_agg(DISTINCT {source}) FILTER (WHERE {source} IS NOT NULL), '[]') AS sources \
+             COALESCE(jsonb_agg(DISTINCT {source}) FILTER (WHERE {source} IS NOT NULL AND {content}::text <> ''), \
+             '[]') AS sources \
            FROM {table} WHERE {of_bot} GROUP BY xmin::text) w"
     ))
 }

@@ -417,7 +417,7 @@ fn serve(
     run: &str,
     reporter: &Arc<dyn Reporter>,
 ) -> (Ledger, Watch) {
-    let ((ledger, keeper), (watch, watchman)) = (ledger(), watch());
+    let ((ledger, keeper), (watch, watchman)) = (ledger(), watch(order.policy.vanished_after));
     let (store, run, told) = (order.store.clone(), run.to_owned(), reporter.clone());
     services.spawn(async move { keeper.keep(store.as_ref(), &run, told.as_ref()).await });
     let (runner, poll, told) = (order.runner.clone(), order.policy.poll, reporter.clone());

@@ -116,13 +116,13 @@ pub fn judge(evidence: &Evidence, seen: Option<&[String]>, tokens: &[&str], bot:
     };
     let (old, new): (Vec<&Writer>, Vec<&Writer>) =
         evidence.writers.iter().partition(|writer| seen.contains(&writer.transaction));
-    // Rows of documents that were given up may stay as they were.
-    let kept = |writer: &Writer| {
-        let lost =
-            |source: &String| ours.is_some_and(|it| it.lost.iter().any(|l| l.source == *source));
-        writer.sources.iter().all(lost)
-    };
     let Some(fresh) = new.first() else { return Verdict::Untouched };
+    // Rows of documents that were given up may stay as they were; which they are, nobody knows where a whole folder or
+    // sitemap was lost, but none of them is among those that were embedded.
+    let kept = |writer: &Writer| {
+        let embedded = |source: &String| fresh.sources.contains(source);
+        ours.is_some_and(|it| !it.lost.is_empty()) && !writer.sources.iter().any(embedded)
+    };
     if new.len() > 1 || old.iter().any(|writer| !kept(writer)) {
         return Verdict::Doubled { transactions: evidence.writers.len() };
     }

@@ -1,7 +1,7 @@
 //! Looks at all running tasks together, a hundred per call, and tells each bot when its task has ended.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -37,13 +37,22 @@ pub(super) struct Watch {
 /// The other end, for [`Watchman::keep`].
 pub(super) struct Watchman {
     inbox: mpsc::Receiver<Watched>,
-    watched: HashMap<String, (oneshot::Sender<Ending>, u32)>,
+    watched: HashMap<String, (oneshot::Sender<Ending>, Missed)>,
+    /// How long a task must be unknown before it is gone.
+    vanished_after: Duration,
+}
+
+/// Looks in a row that missed a task, and when the first of them was.
+#[derive(Default)]
+struct Missed {
+    looks: u32,
+    since: Option<Instant>,
 }
 
 /// A watch and its watchman.
-pub(super) fn watch() -> (Watch, Watchman) {
+pub(super) fn watch(vanished_after: Duration) -> (Watch, Watchman) {
     let (sender, inbox) = mpsc::channel(WAITING);
-    (Watch { inbox: sender }, Watchman { inbox, watched: HashMap::new() })
+    (Watch { inbox: sender }, Watchman { inbox, watched: HashMap::new(), vanished_after })
 }
 
 impl Watch {
@@ -76,7 +85,7 @@ impl Watchman {
             tokio::select! {
                 asked = self.inbox.recv() => match asked {
                     Some(Watched { task, ended }) => {
-                        self.watched.insert(task, (ended, 0));
+                        self.watched.insert(task, (ended, Missed::default()));
                     }
                     None => return Ok(()),
                 },
@@ -97,17 +106,20 @@ impl Watchman {
     }
 
     fn take(&mut self, id: &str, state: TaskState) {
-        let Some((_, misses)) = self.watched.get_mut(id) else { return };
+        let Some((_, missed)) = self.watched.get_mut(id) else { return };
         let ending = match state {
             TaskState::Pending | TaskState::Running => {
-                *misses = 0;
+                *missed = Missed::default();
                 return;
             }
-            TaskState::Vanished if *misses + 1 < MISSES => {
-                *misses += 1;
-                return;
+            TaskState::Vanished => {
+                missed.looks += 1;
+                let since = *missed.since.get_or_insert_with(Instant::now);
+                if missed.looks < MISSES || since.elapsed() < self.vanished_after {
+                    return;
+                }
+                Ending::Vanished
             }
-            TaskState::Vanished => Ending::Vanished,
             TaskState::Stopped(stop) => Ending::Stopped(stop),
         };
         if let Some((ended, _)) = self.watched.remove(id) {

@@ -119,7 +119,10 @@ impl Embedder for OpenAi {
         if status.is_success() {
             return read(&answer, texts.len()).map_err(Failure::Permanent);
         }
-        Err(failure(status, retry_after, &answer, texts))
+        // Some servers quote the key that they refuse.
+        let withheld: Vec<String> =
+            texts.iter().cloned().chain(self.endpoint.key.clone()).collect();
+        Err(failure(status, retry_after, &answer, &withheld))
     }
 }
 
@@ -167,7 +170,7 @@ fn read(answer: &[u8], texts: usize) -> Result<Embeddings, String> {
     Ok(Embeddings { vectors, tokens: answer.usage.and_then(|used| used.prompt_tokens) })
 }
 
-/// What a status other than success means.
+/// What a status other than success means. `texts` are what its message must not show.
 fn failure(
     status: StatusCode,
     retry_after: Option<Duration>,

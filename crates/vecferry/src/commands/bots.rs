@@ -15,7 +15,7 @@ use crate::error::{Error, Exit, Mistake};
 use crate::services::{self, Services};
 use crate::settings::Settings;
 use crate::ui::{Colour, Ui, table};
-use crate::units::{count, counted};
+use crate::units::{count, counted, printable};
 
 /// Longest title in the table; JSON has all of it.
 const TITLE: usize = 24;
@@ -167,23 +167,23 @@ fn render(report: &Report<'_>, ui: &Ui) -> String {
     blocks.push(totals(report));
     if !report.odd.is_empty() {
         let mut lines = vec![ui.coloured(Colour::Yellow, "not understood, and left out:")];
-        lines.extend(report.odd.iter().map(|item| format!("  {}: {}", item.key, item.why)));
+        lines.extend(
+            report.odd.iter().map(|item| format!("  {}: {}", printable(&item.key), item.why)),
+        );
         blocks.push(lines.join("\n"));
     }
     blocks.join("\n\n")
 }
 
 fn bots(report: &Report<'_>) -> String {
-    let header =
-        ["owner", "bot", "title", "documents", "chunks", "sync", "source", "target", "state"];
+    let header = ["bot", "owner", "title", "documents", "sync", "source", "target", "state"];
     let rows = |rows: Option<u64>| rows.map_or("–".into(), count);
     let lines = report.bots.iter().map(|bot| {
         vec![
-            bot.owner.to_owned(),
-            bot.id.to_owned(),
-            shortened(bot.title),
+            printable(bot.id),
+            printable(bot.owner),
+            shortened(&printable(bot.title)),
             by_kind(bot.documents),
-            format!("{}/{}", bot.splitting.chunk_chars, bot.splitting.overlap_chars),
             bot.sync.map_or("–".into(), |sync| sync.status.to_string()),
             rows(bot.rows_source),
             rows(bot.rows_target),
@@ -227,7 +227,7 @@ fn totals(report: &Report<'_>) -> String {
     let apart = [
         (report.knowledge_base.len() as u64, "on Bedrock Knowledge Bases"),
         (report.without_documents.len() as u64, "without documents"),
-        (report.aliases, "aliases of other bots"),
+        (report.aliases, "under the name of another bot (aliases)"),
     ];
     for (number, what) in apart.into_iter().filter(|(number, _)| *number > 0) {
         text.push_str(&format!("\nleft out: {} {what}", count(number)));

@@ -40,20 +40,25 @@ async fn of_reembed(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, 
     if ui.json {
         ui.data_json(&report)?;
     } else {
-        ui.data(&render(&report, ui))?;
+        ui.data(&render_before(&report, "vecferry migrate --method reembed --dry-run", ui))?;
     }
     Ok(if report.blocks() { Exit::No } else { Exit::Done })
 }
 
 /// The findings as a table, and the answer below it.
 pub(crate) fn render(report: &Report, ui: &Ui) -> String {
+    render_before(report, "vecferry plan", ui)
+}
+
+/// The same where another command than `plan` comes next.
+fn render_before(report: &Report, next: &str, ui: &Ui) -> String {
     let mut blocks = Vec::new();
     if !report.findings.is_empty() {
         let rows = report.findings.iter().map(|finding| row(finding, ui)).collect();
         blocks.push(table(&["", "where", "check", "finding and remedy"], &[], rows));
     }
     blocks.extend(left_out(report));
-    blocks.push(conclusion(report, ui));
+    blocks.push(conclusion(report, next, ui));
     blocks.join("\n\n")
 }
 
@@ -83,7 +88,7 @@ fn left_out(report: &Report) -> Option<String> {
     (!rows.is_empty()).then(|| table(&["not checked, as", "checks"], &[], rows))
 }
 
-fn conclusion(report: &Report, ui: &Ui) -> String {
+fn conclusion(report: &Report, next: &str, ui: &Ui) -> String {
     let amount = |severity| {
         report.findings.iter().filter(|finding| finding.severity == severity).count() as u64
     };
@@ -96,12 +101,12 @@ fn conclusion(report: &Report, ui: &Ui) -> String {
         counted(amount(Severity::Note), "note"),
     );
     let (colour, answer) = match (blockers, warnings) {
-        (0, 0) => (Colour::Green, "nothing is in the way\nnext: vecferry plan"),
-        (0, _) => (Colour::Yellow, "nothing blocks; read the warnings first\nnext: vecferry plan"),
+        (0, 0) => (Colour::Green, "nothing is in the way"),
+        (0, _) => (Colour::Yellow, "nothing blocks; read the warnings first"),
         _ => (Colour::Red, "the migration must not start like this"),
     };
-    let (answer, next) = answer.split_once('\n').unwrap_or((answer, "next: vecferry check, again"));
-    format!("{amounts}\n{}\n{next}", ui.coloured(colour, answer))
+    let next = if blockers > 0 { "vecferry check, again" } else { next };
+    format!("{amounts}\n{}\nnext: {next}", ui.coloured(colour, answer))
 }
 
 #[cfg(test)]

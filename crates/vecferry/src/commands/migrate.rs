@@ -99,7 +99,15 @@ async fn method(args: &Migrate, settings: &Settings) -> Result<Option<Method>, E
     if args.method.is_some() {
         return Ok(args.method);
     }
-    let Some(target) = settings.target_if_named()? else { return Ok(None) };
+    // What is wrong with the settings is told by what follows, all of it at once.
+    let sound = match settings.clusters() {
+        Ok(clusters) => settings.follow(&args.follow, &clusters).is_ok(),
+        Err(_) => matches!(settings.source_if_named(), Ok(None)),
+    };
+    let Ok(Some(target)) = settings.target_if_named() else { return Ok(None) };
+    if !sound {
+        return Ok(None);
+    }
     let status = status(&target).await?;
     let reembeds = status.is_some_and(|status| status.method == policy::Method::Reembed.as_str());
     Ok(reembeds.then_some(Method::Reembed))

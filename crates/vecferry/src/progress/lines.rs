@@ -7,7 +7,7 @@ use vecferry_core::report::Event;
 
 use super::tally::Tally;
 use crate::ui::Ui;
-use crate::units::{count, counted, duration, size};
+use crate::units::{count, counted, duration, printable, size};
 
 /// Somebody scrolls through this later; ten seconds leave six lines a minute.
 const EVERY: Duration = Duration::from_secs(10);
@@ -141,7 +141,7 @@ pub(crate) fn happening(event: &Event, verbose: u8) -> Option<String> {
         | Event::Verifying { .. }
         | Event::IndexProgress { .. }
         | Event::Finished(_) => return None,
-        other => return happening_to_bots(other, verbose),
+        other => return happening_to_bots(other, verbose).as_deref().map(printable),
     })
 }
 

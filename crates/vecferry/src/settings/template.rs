@@ -52,6 +52,10 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # VECFERRY_SWITCH_URL and the PG* variables). You point it yourself when it is empty.
 # switch = ""
 
+# SQLite file for the state of a re-embedding, when this machine has no route to the target; it is kept on the target
+# when not set. Relative to this file.
+# state = "vecferry.sqlite"
+
 # The table that holds the chunks, its columns, and the search the application makes. An empty bot means that the
 # table serves one bot only.
 # [knowledge]
@@ -66,8 +70,6 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # limit = 20
 
 # What only re-embedding (bots, migrate --method reembed, worker) reads.
-# SQLite file for its state, when this machine has no route to the target; the state is kept on the target when not set.
-# state = "vecferry.sqlite"
 
 # Where bots are listed: Bedrock Chat's DynamoDB table, or a TOML or JSON file. The table is read through its index
 # LastBotUsedIndex, which only bots are in; full_scan reads all of it.

@@ -95,7 +95,7 @@ impl Offer<'_> {
             (self.proven, "proven already"),
             (self.listing.knowledge_base.len() as u64, "on Bedrock Knowledge Bases"),
             (self.listing.without_documents.len() as u64, "without documents"),
-            (self.listing.aliases, "aliases of other bots"),
+            (self.listing.aliases, "under the name of another bot (aliases)"),
             (self.listing.odd.len() as u64, "items that are not understood"),
         ];
         for (number, what) in apart.into_iter().filter(|(number, _)| *number > 0) {
@@ -118,11 +118,7 @@ impl Offer<'_> {
         match (self.price, estimate.embedding_usd) {
             (Some(0.0), _) => format!("nothing for the model{tasks}"),
             (Some(price), Some(usd)) => {
-                format!(
-                    "about {} for the model ({} per million tokens){tasks}",
-                    money(usd),
-                    money(price)
-                )
+                format!("{} for the model ({} per million tokens){tasks}", money(usd), money(price))
             }
             _ => format!("not known for this model, see --price{tasks}"),
         }
@@ -174,5 +170,5 @@ fn ask_plainly(what: &str, ui: &Ui) -> Result<(), Error> {
 
 /// Dollars, to the cent; less than that is said as such.
 fn money(usd: f64) -> String {
-    if usd > 0.0 && usd < 0.01 { "less than $0.01".to_owned() } else { format!("${usd:.2}") }
+    if usd > 0.0 && usd < 0.01 { "less than $0.01".to_owned() } else { format!("about ${usd:.2}") }
 }

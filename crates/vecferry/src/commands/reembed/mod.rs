@@ -5,6 +5,7 @@ mod size;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vecferry_core::bot::{Bot, BotKey};
 use vecferry_core::knowledge::Knowledge;
@@ -32,7 +33,7 @@ use crate::settings::{
     DocumentSettings, ModelAt, ModelSettings, RegistryAt, RunnerAt, Settings, TaskSettings,
 };
 use crate::ui::{Ui, table};
-use crate::units::{count, counted, duration};
+use crate::units::{count, counted, duration, printable};
 use consent::Offer;
 
 /// Bots at the same time in this process unless set: two cores read and split for four without falling behind the
@@ -81,7 +82,11 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     let listing = understood(registry.list().await?, flags.skip_odd)?;
     let selection = selection(&flags.selection)?;
     let mut listing = selection.apply(listing)?;
-    let proven = if args.restart { HashSet::new() } else { proven(store.as_ref()).await? };
+    let settings = recorded(registry.as_ref(), &model, &resolved.knowledge);
+    let proven = match args.restart {
+        true => HashSet::new(),
+        false => proven(store.as_ref(), &settings).await?,
+    };
     listing.bots.retain(|bot| !proven.contains(&bot.key));
     let bots = &listing.bots;
     let workshop =
@@ -108,7 +113,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     }
     offer.ask(args.yes.yes, args.restart, ui)?;
     let order = ReembedOrder {
-        settings: recorded(registry.as_ref(), &model, &resolved.knowledge),
+        settings,
         environment: environment(&resolved, &policy, &model)?,
         target: resolved.target.clone(),
         restart: args.restart,
@@ -191,9 +196,15 @@ fn resolve(flags: &Reembed, settings: &Settings) -> Result<Resolved, Error> {
     Ok(resolved)
 }
 
-/// Bots that an unfinished run has proven: nothing more is done or paid for them.
-async fn proven(store: &dyn MigrationStore) -> Result<HashSet<BotKey>, Error> {
-    let Some(run) = store.newest().await? else { return Ok(HashSet::new()) };
+/// Bots that the run which would be continued has proven: nothing more is done or paid for them. With other settings a
+/// new run begins, and every bot is embedded.
+async fn proven(
+    store: &dyn MigrationStore,
+    settings: &store::Settings,
+) -> Result<HashSet<BotKey>, Error> {
+    let continued =
+        store.newest().await?.filter(|run| settings.differences(&run.settings).is_empty());
+    let Some(run) = continued else { return Ok(HashSet::new()) };
     let bots = store.bots(&run.id).await?;
     let proven = bots.into_iter().filter(|bot| bot.state == BotState::Proven);
     Ok(proven.map(|bot| bot.key).collect())
@@ -287,12 +298,10 @@ async fn policy(resolved: &Resolved, runner: &dyn TaskRunner) -> Result<TaskPoli
         in_flight: tasks.in_flight.unwrap_or(allowed),
         patience: tasks.busy_wait,
         // A task in this process answers at once.
-        poll: if local {
-            tasks.poll.min(std::time::Duration::from_millis(200))
-        } else {
-            tasks.poll
-        },
+        poll: if local { tasks.poll.min(Duration::from_millis(200)) } else { tasks.poll },
         accept_missing: resolved.documents.lost == LostDocuments::Accept,
+        // What this process does not know is gone; ECS shows a new task everywhere within seconds.
+        vanished_after: Duration::from_secs(if local { 0 } else { 60 }),
         stop_tasks: local,
         ..TaskPolicy::default()
     })
@@ -411,18 +420,19 @@ fn finish(summary: &Summary, ui: &Ui) -> Result<Exit, Error> {
 fn render(summary: &Summary) -> String {
     let mut blocks = Vec::new();
     if !summary.failed.is_empty() {
-        let rows = summary
-            .failed
-            .iter()
-            .map(|bot| vec![bot.bot.to_string(), bot.title.clone(), bot.reason.clone()]);
+        let rows = summary.failed.iter().map(|bot| {
+            let texts = [&bot.bot.to_string(), &bot.title, &bot.reason];
+            texts.map(|text| printable(text)).to_vec()
+        });
         blocks.push(table(&["failed bot", "title", "reason"], &[], rows.collect()));
     }
     let Summary { counts, .. } = summary;
     let mut line = format!(
-        "migration {}: {} proven with {} in {}",
+        "migration {}: {} proven, {}in {}",
         summary.migration,
         counted(counts.proven, "bot"),
-        counted(summary.rows, "row"),
+        // Without a target nobody could count.
+        if summary.rows > 0 { format!("{} ", counted(summary.rows, "row")) } else { String::new() },
         duration(summary.seconds),
     );
     if summary.tokens > 0 || summary.reused > 0 {
