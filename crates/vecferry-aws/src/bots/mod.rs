@@ -2,7 +2,7 @@
 //! their embedding, which the application shows to their owners.
 //!
 //! Reading is consistent everywhere: a bot that was saved a moment ago is migrated, and a worker sees the claim that it
-//! was started for. Writing is one conditional update per record ([`write`]), so nothing here makes an item, and of two
+//! was started for. Writing is one conditional update per record ([`mod@write`]), so nothing here makes an item, and of two
 //! writers who expect the same record one wins. A record is durable when [`BotRegistry::write_sync`] returns.
 
 mod item;
