@@ -2,6 +2,7 @@
 
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use vecferry_core::error::on_one_line;
 use vecferry_core::{Class, Error};
 
 /// Codes by which AWS services ask for fewer requests
@@ -85,11 +86,5 @@ where
             }
         };
     }
-    let mut text = error.to_string();
-    let mut below = std::error::Error::source(error);
-    while let Some(cause) = below {
-        text = format!("{text}: {cause}");
-        below = cause.source();
-    }
-    text
+    on_one_line(error)
 }

@@ -32,6 +32,7 @@ use aws_sdk_ecs::types::{
 };
 use aws_sdk_ecs::{Client, config};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use vecferry_core::error::on_one_line;
 use vecferry_core::reembed::task::{
     Launch, LaunchFailure, RunnerLimits, Task, TaskRunner, TaskState,
 };
@@ -234,7 +235,7 @@ impl TaskRunner for EcsTasks {
             return Err(LaunchFailure::Rejected(said));
         }
         let request = self.request(launch).map_err(|error| {
-            let said = failure_words(&error);
+            let said = on_one_line(&error);
             refusal::failure(Answer::Unsent(&said))
         })?;
         let answer = match request.send().await {
@@ -338,15 +339,4 @@ fn after(
         }
         _ => Answer::Lost(&said),
     }))
-}
-
-/// An error with what caused it, on one line.
-fn failure_words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        words = format!("{words}: {cause}");
-        below = cause.source();
-    }
-    words
 }

@@ -222,3 +222,14 @@ pub fn on<F: Into<Failure>>(side: Side, doing: impl Into<String>) -> impl FnOnce
     let doing = doing.into();
     move |failure| Error::Postgres { side, doing, failure: Box::new(failure.into()), hint: None }
 }
+
+/// An error with its causes on one line.
+pub fn on_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        text = format!("{text}: {cause}");
+        below = cause.source();
+    }
+    text
+}

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::{copy_rows, resume};
-use crate::error::{Class, Error, Result, Side};
+use crate::error::{Class, Error, Result, Side, on_one_line};
 use crate::follow;
 use crate::index::build::{Stage, build_indexes};
 use crate::inspect::{inspect, inspect_server};
@@ -96,7 +96,11 @@ pub async fn migrate(
             return Err(error);
         }
         attempt += 1;
-        reporter.event(&Event::Retrying { error: said(&error), attempt, attempts: policy.retries });
+        reporter.event(&Event::Retrying {
+            error: on_one_line(&error),
+            attempt,
+            attempts: policy.retries,
+        });
         tokio::select! {
             () = cancel.cancelled() => return Err(Error::Interrupted),
             // A server that restarts needs a few seconds; a network that is gone needs the operator.
@@ -434,7 +438,7 @@ impl Run<'_> {
 
     /// Best effort: the target may be what failed.
     async fn note_interruption(&self, phase: Phase, spent: f64, error: &Error) {
-        let (clusters, id, why) = (self.clusters, &self.id, said(error));
+        let (clusters, id, why) = (self.clusters, &self.id, on_one_line(error));
         let noted = async {
             // The control session may be in a failed transaction or gone.
             let session = Session::open(&clusters.target, Side::Target, "control").await?;
@@ -479,15 +483,4 @@ impl Run<'_> {
         self.reporter.event(&Event::Finished(summary.clone()));
         Ok(summary)
     }
-}
-
-/// An error with its causes on one line.
-pub(crate) fn said(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -12,6 +12,7 @@ use vecferry_aws::{
     Account, Bedrock, DynamoBots, DynamoOptions, EcsSettings, EcsTasks, S3Documents, TableRole,
 };
 use vecferry_core::bot::{Bot, DocumentAddress};
+use vecferry_core::error::on_one_line;
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::reembed::file::FileBots;
@@ -220,12 +221,8 @@ fn endpoint(
 
 fn local(folder: &Path, id: &str) -> Result<Arc<dyn Embedder>, Error> {
     let model = LocalEmbedder::load(folder, id).map_err(|error| {
-        let mut what = format!("the model in {} cannot be loaded: {error}", folder.display());
-        let mut below = std::error::Error::source(&error);
-        while let Some(cause) = below {
-            what = format!("{what}: {cause}");
-            below = cause.source();
-        }
+        let (folder, why) = (folder.display(), on_one_line(&error));
+        let what = format!("the model in {folder} cannot be loaded: {why}");
         let hint = "the folder must hold config.json, tokenizer.json and model.safetensors";
         Mistake::new(what, hint)
     })?;

@@ -47,7 +47,7 @@ where
         if error.class() != Class::Transient || number > ATTEMPTS {
             return Err(error);
         }
-        let text = crate::migration::said(&error);
+        let text = crate::error::on_one_line(&error);
         reporter.event(&Event::Retrying { error: text, attempt: number, attempts: ATTEMPTS });
         tokio::time::sleep(Duration::from_millis(250 << number.min(7)).min(LONGEST)).await;
     }

@@ -26,8 +26,7 @@ use super::proof::Target;
 use super::shared::Shared;
 use super::store::{Batch, BotRecord, BotState, Counts, MigrationStore};
 use super::watch::{Watch, watch};
-use crate::error::{Error, Result, Side};
-use crate::migration::said;
+use crate::error::{Error, Result, Side, on_one_line};
 use crate::preflight::Severity;
 use crate::report::{Event, Reporter};
 
@@ -101,7 +100,7 @@ async fn locked(
     let outcome: Result<Summary> = worked.await;
     let why = match &outcome {
         Ok(summary) => left_over(&summary.counts),
-        Err(error) => Some(said(error)),
+        Err(error) => Some(on_one_line(error)),
     };
     let seconds = begun.elapsed().as_secs_f64();
     let ended = store.end(&run, seconds, why.as_deref()).await;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 use vecferry_core::Error;
+use vecferry_core::error::on_one_line;
 
 use super::said::without_texts;
 use crate::embedder::{Embedder, Embeddings, Failure, Model};
@@ -112,7 +113,7 @@ impl Embedder for OpenAi {
             call = call.bearer_auth(key);
         }
         // The error's own address may hold credentials of a proxy.
-        let lost = |error: reqwest::Error| Failure::Transient(chain(&error.without_url()));
+        let lost = |error: reqwest::Error| Failure::Transient(on_one_line(&error.without_url()));
         let answer = call.send().await.map_err(lost)?;
         let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
         let answer = answer.bytes().await.map_err(lost)?;
@@ -203,17 +204,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     let longest = Duration::from_secs(300);
     Some(Duration::try_from_secs_f64(seconds).ok()?.min(longest))
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        text = format!("{text}: {cause}");
-        below = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
