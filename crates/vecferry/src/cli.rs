@@ -58,6 +58,18 @@ pub(crate) struct Place {
         hide_env_values = true
     )]
     pub(crate) source: Option<String>,
+    /// Secret of Secrets Manager with the source's login, ARN or name [default: `source_secret` of the file]
+    ///
+    /// Gives user and password, and what --source leaves out of host, port and database. It is read again when the
+    /// password was rotated.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECRET",
+        env = "VECFERRY_SOURCE_SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) source_secret: Option<String>,
     /// Cluster the data goes to [default: `target` of the file]
     ///
     /// A password may stand in the URL, or in VECFERRY_TARGET_PASSWORD, or in PGPASSWORD.
@@ -69,6 +81,17 @@ pub(crate) struct Place {
         hide_env_values = true
     )]
     pub(crate) target: Option<String>,
+    /// Secret of Secrets Manager with the target's login [default: `target_secret` of the file]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECRET",
+        env = "VECFERRY_TARGET_SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) target_secret: Option<String>,
+    #[command(flatten)]
+    pub(crate) aws: Aws,
 }
 
 /// What is printed and how.

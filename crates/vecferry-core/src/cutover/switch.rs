@@ -51,11 +51,12 @@ const REST_OF_OUTPUT: Duration = Duration::from_millis(500);
 /// # Errors
 /// [`Error::Local`] when its end cannot be waited for.
 pub(crate) async fn run(switch: &Switch<'_>, reporter: &dyn Reporter) -> Result<Answer> {
+    let to = switch.to.for_others();
     let mut command = Command::new("sh");
     command
         .args(["-c", switch.command])
-        .envs(switch.to.libpq_environment())
-        .env("VECFERRY_SWITCH_URL", switch.to.url())
+        .envs(to.libpq_environment(&to.login(), None))
+        .env("VECFERRY_SWITCH_URL", to.url())
         .env("VECFERRY_SWITCH_TO", switch.direction.receiver().to_string())
         .env("VECFERRY_MIGRATION", switch.migration)
         .stdin(Stdio::null())

@@ -99,7 +99,7 @@ async fn examine(
     walk: &mut Walk<'_>,
 ) -> Result<String> {
     if subscription.applied.is_none() {
-        let role = quote_ident(&clusters.target.user);
+        let role = quote_ident(&clusters.target.login().user);
         return Ok(format!(
             "how far the apply has come cannot be seen; a superuser on the target may run \
              GRANT EXECUTE ON FUNCTION pg_replication_origin_progress(text, boolean) TO {role};"

@@ -60,8 +60,8 @@ fn answer(sqlstate: String, message: String, to: &Dsn) -> Answer {
     let lines = words.map_or(message.as_str(), |(_, words)| words).lines();
     let line = lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     // No message is known to hold it; it is not to be found out by one.
-    let message = match to.password().filter(|password| !password.is_empty()) {
-        Some(password) => line.replace(password, "…"),
+    let message = match to.login().password.filter(|password| !password.is_empty()) {
+        Some(password) => line.replace(&password, "…"),
         None => line,
     };
     Answer::Refused { sqlstate, message }

@@ -1,13 +1,18 @@
 //! Where a cluster is and how to log in: a connection string parsed once, whose password no `Display` or `Debug`
-//! ever shows.
+//! ever shows. The login is the string's own, or that of [`Credentials`], which may change while it is in use.
+
+mod parse;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::error::Error;
+use super::authorities;
+use super::credentials::{Credentials, Login};
+use crate::error::{Error, Result};
+pub use parse::DsnParts;
 
 /// libpq's `sslmode`, with libpq's meanings
 /// (<https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION>).
@@ -41,19 +46,25 @@ impl SslMode {
 /// A parsed connection string.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dsn {
-    /// Host name, address, or the directory of a Unix socket (starts with `/`).
+    /// Host name, address, or the directory of a Unix socket (starts with `/`). A certificate is made out to it.
     pub host: String,
+    /// Address to connect to in place of what the host's name resolves to, as libpq's `hostaddr`.
+    pub hostaddr: Option<String>,
     /// TCP port, or the number in the socket's name.
     pub port: u16,
-    /// Role to log in as.
+    /// Role to log in as; of credentials that change, the one they had at first.
     pub user: String,
     /// Its password, if one is needed.
     password: Option<String>,
+    /// Where user and password come from, when they may change.
+    credentials: Option<Credentials>,
     /// Database to connect to.
     pub database: String,
     /// TLS mode.
     pub sslmode: SslMode,
-    /// File of trusted certificates in PEM form; the system's when absent.
+    /// Whether the mode is ours, by the host's name, and was not asked for.
+    assumed: bool,
+    /// File of trusted certificates in PEM form; when absent the system's, and for a host of RDS also Amazon's.
     pub sslrootcert: Option<PathBuf>,
     /// Seconds to wait for a connection.
     pub connect_timeout: u64,
@@ -67,24 +78,57 @@ impl Dsn {
         self
     }
 
+    /// The same address, whose login is read again when the server refuses it.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.user = credentials.login().user;
+        self.password = None;
+        self.credentials = Some(credentials);
+        self
+    }
+
     /// The same address with the other's password, where it has none of its own and the user is the same: another way
     /// to the same cluster.
     #[must_use]
     pub fn with_password_of(mut self, other: &Dsn) -> Self {
-        if self.password.is_none() && self.user == other.user {
+        if !self.has_password() && self.user == other.user {
             self.password.clone_from(&other.password);
+            self.credentials.clone_from(&other.credentials);
         }
         self
     }
 
-    /// Whether the connection string carried a password.
+    /// Whether there is a password to log in with.
     pub fn has_password(&self) -> bool {
-        self.password.is_some()
+        self.password.is_some() || self.credentials.is_some()
     }
 
-    /// The password, for logging in only; nothing may print it.
-    pub(crate) fn password(&self) -> Option<&str> {
-        self.password.as_deref()
+    /// User and password as they are now, for logging in only; nothing may print the password.
+    pub(crate) fn login(&self) -> Login {
+        match &self.credentials {
+            Some(credentials) => credentials.login(),
+            None => Login { user: self.user.clone(), password: self.password.clone() },
+        }
+    }
+
+    /// Says that the server let this login in.
+    pub(crate) fn accepted(&self, login: &Login) {
+        if let Some(credentials) = &self.credentials {
+            credentials.accepted(login);
+        }
+    }
+
+    /// Whether to try again after `error`: the server refused this login, and reading the credentials again gave
+    /// another one.
+    ///
+    /// # Errors
+    /// `error` itself, when it is about something else or there is no other login.
+    pub(crate) async fn renewed(&self, login: &Login, error: Error) -> Result<()> {
+        let refused = matches!(error.sqlstate(), Some("28P01" | "28000"));
+        match &self.credentials {
+            Some(credentials) if refused => credentials.renew(login, error).await,
+            _ => Err(error),
+        }
     }
 
     /// How long connecting may take, and logging in after it.
@@ -98,43 +142,66 @@ impl Dsn {
     }
 
     /// The environment by which PostgreSQL's own programs find the same database. Passed to child processes only,
-    /// so that no password stands in an argument list.
-    pub(crate) fn libpq_environment(&self) -> Vec<(&'static str, String)> {
+    /// so that no password stands in an argument list. `authorities` is a file with what [`Dsn::authorities`] gives.
+    pub(crate) fn libpq_environment(
+        &self,
+        login: &Login,
+        authorities: Option<&Path>,
+    ) -> Vec<(&'static str, String)> {
         let mut environment = vec![
             ("PGHOST", self.host.clone()),
             ("PGPORT", self.port.to_string()),
-            ("PGUSER", self.user.clone()),
+            ("PGUSER", login.user.clone()),
             ("PGDATABASE", self.database.clone()),
             ("PGSSLMODE", self.sslmode.as_str().to_owned()),
             ("PGCONNECT_TIMEOUT", self.connect_timeout.to_string()),
         ];
-        if let Some(password) = &self.password {
+        if let Some(address) = &self.hostaddr {
+            environment.push(("PGHOSTADDR", address.clone()));
+        }
+        if let Some(password) = &login.password {
             environment.push(("PGPASSWORD", password.clone()));
         }
-        if let Some(file) = &self.sslrootcert {
+        if let Some(file) = self.sslrootcert.as_deref().or(authorities) {
             environment.push(("PGSSLROOTCERT", file.display().to_string()));
         }
         environment
+    }
+
+    /// The authorities in PEM form that a program without them must be given to verify this host.
+    pub(crate) fn authorities(&self) -> Option<&'static [u8]> {
+        let verifies = matches!(self.sslmode, SslMode::VerifyCa | SslMode::VerifyFull);
+        let ours = verifies && self.sslrootcert.is_none() && authorities::is_rds(&self.host);
+        ours.then_some(authorities::RDS)
+    }
+
+    /// The same place as others are told of it, who may not have the authorities that this program has: encryption
+    /// that nobody asked to be verified is only required.
+    #[must_use]
+    pub(crate) fn for_others(&self) -> Dsn {
+        let mut told = self.clone();
+        if self.assumed && self.sslrootcert.is_none() {
+            (told.sslmode, told.assumed) = (SslMode::Require, false);
+        }
+        told
     }
 
     /// The connection string by which another server connects here, as `CREATE SUBSCRIPTION` takes it. Holds the
     /// password; nothing may print it. A certificate file is named only when the string itself named one, for it has
     /// to be on that server.
     pub(crate) fn conninfo(&self) -> String {
+        let (told, login) = (self.for_others(), self.login());
         let mut pairs = vec![
-            ("host", self.host.clone()),
-            ("port", self.port.to_string()),
-            ("user", self.user.clone()),
-            ("dbname", self.database.clone()),
-            ("sslmode", self.sslmode.as_str().to_owned()),
-            ("connect_timeout", self.connect_timeout.to_string()),
+            ("host", told.host),
+            ("port", told.port.to_string()),
+            ("user", login.user),
+            ("dbname", told.database),
+            ("sslmode", told.sslmode.as_str().to_owned()),
+            ("connect_timeout", told.connect_timeout.to_string()),
         ];
-        if let Some(password) = &self.password {
-            pairs.push(("password", password.clone()));
-        }
-        if let Some(file) = &self.sslrootcert {
-            pairs.push(("sslrootcert", file.display().to_string()));
-        }
+        pairs.extend(told.hostaddr.map(|address| ("hostaddr", address)));
+        pairs.extend(login.password.map(|password| ("password", password)));
+        pairs.extend(told.sslrootcert.map(|file| ("sslrootcert", file.display().to_string())));
         let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
         let pairs: Vec<String> =
             pairs.iter().map(|(key, value)| format!("{key}='{}'", quoted(value))).collect();
@@ -152,7 +219,8 @@ impl Dsn {
             true => text.to_owned(),
             false => encode(text),
         };
-        let password = self.password.as_deref().map(|text| format!(":{}", plain(text)));
+        let login = self.login();
+        let password = login.password.as_deref().map(|text| format!(":{}", plain(text)));
         let host = match self.host.contains(':') {
             true => format!("[{}]", self.host),
             false => plain(&self.host),
@@ -160,14 +228,16 @@ impl Dsn {
         let certificate = self.sslrootcert.as_ref();
         let certificate =
             certificate.map(|file| format!("&sslrootcert={}", encode(&file.display().to_string())));
+        let address = self.hostaddr.as_ref().map(|text| format!("&hostaddr={}", encode(text)));
         format!(
-            "postgresql://{}{}@{host}:{}/{}?sslmode={}{}",
-            plain(&self.user),
+            "postgresql://{}{}@{host}:{}/{}?sslmode={}{}{}",
+            plain(&login.user),
             password.unwrap_or_default(),
             self.port,
             plain(&self.database),
             self.sslmode.as_str(),
-            certificate.unwrap_or_default()
+            certificate.unwrap_or_default(),
+            address.unwrap_or_default()
         )
     }
 
@@ -177,57 +247,20 @@ impl Dsn {
         self.sslrootcert = None;
         self
     }
-
-    fn set(&mut self, key: &str, value: String) -> Result<(), String> {
-        match key {
-            "host" | "hostaddr" => self.host = value,
-            "port" => {
-                self.port = value.parse().map_err(|_| format!("port {value:?} is not a number"))?
-            }
-            "user" => self.user = value,
-            "password" => self.password = Some(value),
-            "dbname" => self.database = value,
-            "sslmode" => {
-                self.sslmode = match value.as_str() {
-                    "disable" => SslMode::Disable,
-                    "allow" | "prefer" => SslMode::Prefer,
-                    "require" => SslMode::Require,
-                    "verify-ca" => SslMode::VerifyCa,
-                    "verify-full" => SslMode::VerifyFull,
-                    other => return Err(format!("sslmode {other:?} is unknown")),
-                }
-            }
-            "sslrootcert" => self.sslrootcert = Some(PathBuf::from(value)),
-            "connect_timeout" => {
-                self.connect_timeout = value
-                    .parse()
-                    .map_err(|_| format!("connect_timeout {value:?} is not a number of seconds"))?;
-            }
-            // Accepted by libpq, of no consequence to us: our own name and session settings are set by us.
-            "application_name"
-            | "options"
-            | "target_session_attrs"
-            | "channel_binding"
-            | "gssencmode"
-            | "keepalives"
-            | "keepalives_idle" => {}
-            other => {
-                return Err(format!("parameter {other:?} is not supported in a connection string"));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Default for Dsn {
     fn default() -> Self {
         Dsn {
             host: "localhost".into(),
+            hostaddr: None,
             port: 5432,
             user: "postgres".into(),
             password: None,
+            credentials: None,
             database: String::new(),
             sslmode: SslMode::Prefer,
+            assumed: false,
             sslrootcert: None,
             // Long enough for a paused serverless cluster to wake, short enough for a mistyped host.
             connect_timeout: 30,
@@ -239,132 +272,9 @@ impl FromStr for Dsn {
     type Err = Error;
 
     /// Parses a `postgresql://` URL or a `key=value` string. A message never repeats the input: it holds a password.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let text = text.trim();
-        let parsed =
-            match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
-                Some(rest) => parse_url(rest),
-                None if text.contains('=') && !text.contains("://") => parse_pairs(text),
-                None => Err("it is neither a postgresql:// URL nor key=value pairs".into()),
-            };
-        let mut dsn = parsed.map_err(|what| Error::Configuration {
-            what: format!("the connection string cannot be used: {what}"),
-            hint: Some(
-                "write postgresql://user:password@host:port/database?sslmode=verify-full; in the password, \
-                 percent-encode @ as %40, / as %2F, : as %3A, ? as %3F, # as %23 and % as %25"
-                    .into(),
-            ),
-        })?;
-        if dsn.database.is_empty() {
-            dsn.database = dsn.user.clone();
-        }
-        Ok(dsn)
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse::<DsnParts>().map(DsnParts::complete)
     }
-}
-
-fn parse_url(rest: &str) -> Result<Dsn, String> {
-    let mut dsn = Dsn::default();
-    // The last @ before the path ends the password, so that an unencoded @ in it still works.
-    let (authority_end, path_start) = authority_bounds(rest);
-    let (login, host) = match rest[..authority_end].rsplit_once('@') {
-        Some((login, host)) => (Some(login), host),
-        None => (None, &rest[..authority_end]),
-    };
-    if let Some(login) = login {
-        let (user, password) = match login.split_once(':') {
-            Some((user, password)) => (user, Some(password)),
-            None => (login, None),
-        };
-        if !user.is_empty() {
-            dsn.user = decode(user)?;
-        }
-        dsn.password = password.map(decode).transpose()?;
-    }
-    parse_host(&mut dsn, host)?;
-    let (path, query) = match rest[path_start..].split_once('?') {
-        Some((path, query)) => (path, query),
-        None => (&rest[path_start..], ""),
-    };
-    dsn.database = decode(path.trim_start_matches('/'))?;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').ok_or("a parameter has no value")?;
-        dsn.set(key, decode(value)?)?;
-    }
-    Ok(dsn)
-}
-
-/// Where user, password and host end, and where the path begins. Characters left unencoded in a password (`@`, `/`,
-/// `?`, `#`) would cut it short, and its rest would be taken for a host name, which messages show; so the login ends at
-/// the last `@` that is not part of a parameter. A database name with an `@` must be written with `%40`.
-fn authority_bounds(rest: &str) -> (usize, usize) {
-    let parameters = rest.find('?').filter(|at| {
-        let after = &rest[*at..];
-        // Between the question mark of a password and the login's end there is no parameter.
-        after.rfind('@').is_none_or(|login_end| after[..login_end].contains('='))
-    });
-    let before = &rest[..parameters.unwrap_or(rest.len())];
-    let host = before.rfind('@').unwrap_or(0);
-    let end = rest[host..].find(['/', '?']).map_or(rest.len(), |offset| host + offset);
-    (end, end)
-}
-
-fn parse_host(dsn: &mut Dsn, host: &str) -> Result<(), String> {
-    if host.contains(',') {
-        return Err("several hosts are not supported; name the writer".into());
-    }
-    let (name, port) = match host.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
-        Some((v6, after)) => (v6, after.strip_prefix(':')),
-        None => match host.rsplit_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
-    };
-    if !name.is_empty() {
-        dsn.host = decode(name)?;
-    }
-    if let Some(port) = port {
-        dsn.port =
-            port.parse().map_err(|_| "the part after the host's colon is not a port number")?;
-    }
-    Ok(())
-}
-
-fn parse_pairs(text: &str) -> Result<Dsn, String> {
-    let mut dsn = Dsn::default();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let (key, after) = rest.split_once('=').ok_or("a word has no =")?;
-        let after = after.trim_start();
-        let (value, remaining) = if let Some(quoted) = after.strip_prefix('\'') {
-            unquote(quoted)?
-        } else {
-            let end = after.find(char::is_whitespace).unwrap_or(after.len());
-            (after[..end].to_owned(), &after[end..])
-        };
-        dsn.set(key.trim(), value)?;
-        rest = remaining.trim_start();
-    }
-    Ok(dsn)
-}
-
-fn unquote(quoted: &str) -> Result<(String, &str), String> {
-    let mut value = String::new();
-    let mut characters = quoted.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '\'' => return Ok((value, &quoted[at + 1..])),
-            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
-            other => value.push(other),
-        }
-    }
-    Err("a quoted value does not end".into())
-}
-
-fn decode(text: &str) -> Result<String, String> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(|decoded| decoded.into_owned())
-        .map_err(|_| "a percent-encoded part is not UTF-8".into())
 }
 
 impl fmt::Display for Dsn {
@@ -383,13 +293,20 @@ impl fmt::Debug for Dsn {
 mod tests {
     use super::*;
 
+    fn password_of(dsn: &Dsn) -> Option<String> {
+        dsn.login().password
+    }
+
     #[test]
     fn urls_are_read_with_every_part() {
         let dsn: Dsn =
             "postgresql://app%40x:p%2Fw@db.example:6432/kb?sslmode=verify-full&sslrootcert=/ca.pem&connect_timeout=5"
                 .parse()
                 .unwrap();
-        assert_eq!((dsn.user.as_str(), dsn.password(), dsn.port), ("app@x", Some("p/w"), 6432));
+        assert_eq!(
+            (dsn.user.as_str(), password_of(&dsn).as_deref(), dsn.port),
+            ("app@x", Some("p/w"), 6432)
+        );
         assert_eq!(
             (dsn.database.as_str(), dsn.sslmode, dsn.connect_timeout),
             ("kb", SslMode::VerifyFull, 5)
@@ -404,7 +321,7 @@ mod tests {
         {
             let dsn: Dsn = format!("postgres://u:{password}@h:1/d").parse().unwrap();
             assert_eq!(
-                (dsn.password(), dsn.host.as_str(), dsn.port),
+                (password_of(&dsn).as_deref(), dsn.host.as_str(), dsn.port),
                 (Some(password), "h", 1),
                 "{password}"
             );
@@ -415,7 +332,7 @@ mod tests {
     fn key_value_strings_and_sockets_are_read() {
         let dsn: Dsn =
             "host=/run/pg port=5433 user=me password='a b\\'c' dbname=kb".parse().unwrap();
-        assert_eq!((dsn.host.as_str(), dsn.password()), ("/run/pg", Some("a b'c")));
+        assert_eq!((dsn.host.as_str(), password_of(&dsn).as_deref()), ("/run/pg", Some("a b'c")));
         let dsn: Dsn = "postgresql://[::1]:5433/kb".parse().unwrap();
         assert_eq!((dsn.host.as_str(), dsn.port), ("::1", 5433));
     }
@@ -426,5 +343,25 @@ mod tests {
         assert!(!format!("{dsn} {dsn:?}").contains("hunter2"));
         let error = "postgres://u:hunter2@h:port/d".parse::<Dsn>().unwrap_err();
         assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("hunter2"));
+    }
+
+    #[test]
+    fn what_was_not_asked_to_be_verified_is_only_required_of_others() {
+        let rds: Dsn = "postgres://u:p@c.x.us-east-1.rds.amazonaws.com/d".parse().unwrap();
+        assert!(rds.authorities().is_some());
+        let login = rds.login();
+        let environment = rds.libpq_environment(&login, Some(Path::new("/tmp/ca.pem")));
+        assert!(environment.contains(&("PGSSLMODE", "verify-full".into())));
+        assert!(environment.contains(&("PGSSLROOTCERT", "/tmp/ca.pem".into())));
+        assert!(rds.conninfo().contains("sslmode='require'"), "{}", rds.conninfo());
+        assert!(rds.for_others().url().ends_with("?sslmode=require"));
+
+        let asked: Dsn = "postgres://c.x.rds.amazonaws.com/d?sslmode=verify-full&sslrootcert=/mine"
+            .parse()
+            .unwrap();
+        assert!(asked.authorities().is_none());
+        assert!(asked.conninfo().contains("sslmode='verify-full'"));
+        let elsewhere: Dsn = "postgres://db.example/d?sslmode=verify-full".parse().unwrap();
+        assert!(elsewhere.authorities().is_none(), "the system's");
     }
 }

@@ -1,6 +1,8 @@
 //! PostgreSQL as seen from outside: addresses, sockets, sessions, failures, names.
 //! Knows nothing of bots, phases or migrations.
 
+mod authorities;
+mod credentials;
 mod dsn;
 mod failure;
 mod holders;
@@ -11,7 +13,8 @@ mod session;
 mod stream;
 mod wire;
 
-pub use dsn::{Dsn, SslMode};
+pub use credentials::{Credentials, Login, LoginSource};
+pub use dsn::{Dsn, DsnParts, SslMode};
 pub use failure::Failure;
 pub(crate) use holders::{holders, with_holders};
 pub use lsn::Lsn;

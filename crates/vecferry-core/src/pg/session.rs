@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Row};
 
-use super::{Dsn, Failure, Stream};
+use super::{Dsn, Failure, Login, Stream};
 use crate::error::{Result, Side, on};
 
 /// Settings every session of ours gives itself, whatever the role or database has set: no timeout may end a long
@@ -72,15 +72,28 @@ impl Session {
     /// # Errors
     /// [`crate::Error::Postgres`] naming the address.
     pub async fn open(dsn: &Dsn, side: Side, purpose: &str) -> Result<Session> {
+        loop {
+            let login = dsn.login();
+            match Session::log_in(dsn, &login, side, purpose).await {
+                Ok(session) => {
+                    dsn.accepted(&login);
+                    return Ok(session);
+                }
+                Err(error) => dsn.renewed(&login, error).await?,
+            }
+        }
+    }
+
+    async fn log_in(dsn: &Dsn, login: &Login, side: Side, purpose: &str) -> Result<Session> {
         let doing = format!("connect to {dsn}");
         let stream = Stream::connect(dsn).await.map_err(on::<Failure>(side, &doing))?;
         let mut config = tokio_postgres::Config::new();
         config
-            .user(&dsn.user)
+            .user(&login.user)
             .dbname(&dsn.database)
             .application_name(format!("vecferry {purpose}"));
         config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-        if let Some(password) = dsn.password() {
+        if let Some(password) = &login.password {
             config.password(password);
         }
         let limit = dsn.patience();

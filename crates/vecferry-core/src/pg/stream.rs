@@ -81,7 +81,8 @@ impl Stream {
             let path = format!("{}/.s.PGSQL.{}", dsn.host, dsn.port);
             return Ok(Stream::Unix(UnixStream::connect(path).await?));
         }
-        let mut tcp = TcpStream::connect((dsn.host.as_str(), dsn.port)).await?;
+        let address = dsn.hostaddr.as_deref().unwrap_or(&dsn.host);
+        let mut tcp = TcpStream::connect((address, dsn.port)).await?;
         tcp.set_nodelay(true)?;
         notice_silence(&tcp)?;
         if dsn.sslmode == SslMode::Disable {
@@ -140,6 +141,11 @@ fn trusted_roots(dsn: &Dsn) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     let Some(file) = &dsn.sslrootcert else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(pem) = dsn.authorities() {
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+            let certificates = certificates.map_err(|error| Failure::Tls(error.to_string()))?;
+            roots.add_parsable_certificates(certificates);
+        }
         return Ok(roots);
     };
     let unreadable =

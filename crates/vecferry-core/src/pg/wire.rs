@@ -14,7 +14,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::session::settings_statement;
-use super::{Dsn, Failure, Stream};
+use super::{Dsn, Failure, Login, Stream};
 use crate::error::{Result, Side, on};
 
 /// How rows are written in a COPY.
@@ -65,13 +65,32 @@ impl WireConnection {
         purpose: &str,
         more: &[(&str, &str)],
     ) -> Result<WireConnection> {
+        loop {
+            let login = dsn.login();
+            match WireConnection::start_as(dsn, &login, side, (purpose, more)).await {
+                Ok(connection) => {
+                    dsn.accepted(&login);
+                    return Ok(connection);
+                }
+                Err(error) => dsn.renewed(&login, error).await?,
+            }
+        }
+    }
+
+    async fn start_as(
+        dsn: &Dsn,
+        login: &Login,
+        side: Side,
+        (purpose, more): (&str, &[(&str, &str)]),
+    ) -> Result<WireConnection> {
         let doing = format!("connect to {dsn}");
         let stream = Stream::connect(dsn).await.map_err(on::<Failure>(side, &doing))?;
         let mut connection =
             WireConnection { stream, side, buffer: BytesMut::with_capacity(READ_SIZE) };
         let limit = dsn.patience();
         let silent = |_| Failure::Timeout { seconds: limit.as_secs() };
-        let logged_in = tokio::time::timeout(limit, connection.log_in(dsn, purpose, more)).await;
+        let logging_in = connection.log_in(&dsn.database, login, purpose, more);
+        let logged_in = tokio::time::timeout(limit, logging_in).await;
         logged_in.map_err(silent).map_err(on(side, &doing))?.map_err(on(side, &doing))?;
         connection.simple("prepare the session", &settings_statement()).await?;
         Ok(connection)
@@ -195,14 +214,15 @@ impl WireConnection {
 
     async fn log_in(
         &mut self,
-        dsn: &Dsn,
+        database: &str,
+        login: &Login,
         purpose: &str,
         more: &[(&str, &str)],
     ) -> Result<(), Failure> {
         let application = format!("vecferry {purpose}");
         let parameters = [
-            ("user", dsn.user.as_str()),
-            ("database", dsn.database.as_str()),
+            ("user", login.user.as_str()),
+            ("database", database),
             ("application_name", application.as_str()),
             ("client_encoding", "UTF8"),
         ];
@@ -214,14 +234,14 @@ impl WireConnection {
             match self.read_message().await? {
                 Message::AuthenticationOk => return self.read_until_ready().await.map(drop),
                 Message::AuthenticationCleartextPassword => {
-                    self.send_password(password_of(dsn)?.as_bytes()).await?;
+                    self.send_password(password_of(login)?.as_bytes()).await?;
                 }
                 Message::AuthenticationMd5Password(body) => {
-                    let hash =
-                        md5_hash(dsn.user.as_bytes(), password_of(dsn)?.as_bytes(), body.salt());
+                    let (user, password) = (login.user.as_bytes(), password_of(login)?.as_bytes());
+                    let hash = md5_hash(user, password, body.salt());
                     self.send_password(hash.as_bytes()).await?;
                 }
-                Message::AuthenticationSasl(_) => self.log_in_by_scram(password_of(dsn)?).await?,
+                Message::AuthenticationSasl(_) => self.log_in_by_scram(password_of(login)?).await?,
                 Message::ErrorResponse(body) => return Err(server_failure(&body)?),
                 _ => {
                     return Err(Failure::Protocol(
@@ -364,8 +384,8 @@ fn rows_in_tag(tag: &str) -> u64 {
     tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-fn password_of(dsn: &Dsn) -> Result<&str, Failure> {
-    dsn.password().ok_or_else(|| {
+fn password_of(login: &Login) -> Result<&str, Failure> {
+    login.password.as_deref().ok_or_else(|| {
         Failure::server("28P01", "the server asks for a password and none was given", None, None)
     })
 }

@@ -13,8 +13,8 @@ use tokio::process::Command;
 
 use super::toc::{self, Entry};
 use crate::error::{Error, Result, Side};
-use crate::pg::Dsn;
 use crate::pg::programs::Programs;
+use crate::pg::{Dsn, Session};
 
 /// An archive of a source's schema, in a directory that goes with it.
 pub(super) struct Archive {
@@ -58,7 +58,24 @@ impl Archive {
     /// [`Error::Program`] with pg_dump's last words.
     pub(super) async fn dump(programs: Programs, source: &Dsn, dump: Dump<'_>) -> Result<Archive> {
         let archive = Archive { directory: temporary_directory()?, programs };
-        let mut command = command(&archive.programs.pg_dump.path);
+        let authorities = archive.authorities(source).await?;
+        loop {
+            let login = source.login();
+            let environment = source.libpq_environment(&login, authorities.as_deref());
+            let mut command = archive.dump_command(dump);
+            command.envs(environment);
+            let Err(error) = run(command, "pg_dump").await else { return Ok(archive) };
+            // pg_dump does not say whether it was its login that was refused; a session of our own does, and takes
+            // the new one when there is one.
+            Session::open(source, Side::Source, "dump").await?;
+            if source.login() == login {
+                return Err(error);
+            }
+        }
+    }
+
+    fn dump_command(&self, dump: Dump<'_>) -> Command {
+        let mut command = command(&self.programs.pg_dump.path);
         command
             .args(["--format=custom", "--section=pre-data", "--section=post-data", "--no-password"])
             .args([
@@ -71,10 +88,21 @@ impl Archive {
             .args(dump.excluded.iter().map(|name| format!("--exclude-table={name}")))
             .arg(format!("--snapshot={}", dump.snapshot))
             .arg(format!("--lock-wait-timeout={}", dump.lock_timeout.as_millis()))
-            .arg(format!("--file={}", archive.path().display()))
-            .envs(source.libpq_environment());
-        run(command, "pg_dump").await?;
-        Ok(archive)
+            .arg(format!("--file={}", self.path().display()));
+        command
+    }
+
+    /// A file with the authorities that pg_dump needs to verify this host, in our directory, which nobody else can
+    /// write to.
+    async fn authorities(&self, source: &Dsn) -> Result<Option<PathBuf>> {
+        let Some(pem) = source.authorities() else { return Ok(None) };
+        let path = self.directory.path().join("authorities.pem");
+        let written = tokio::fs::write(&path, pem).await;
+        written.map_err(|error| Error::Local {
+            doing: format!("write {}", path.display()),
+            source: error,
+        })?;
+        Ok(Some(path))
     }
 
     /// An archive that was recorded.

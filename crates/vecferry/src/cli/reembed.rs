@@ -119,15 +119,27 @@ pub(crate) struct Registry {
     pub(crate) full_scan: bool,
 }
 
-/// The AWS account.
+/// The AWS account; every command takes it, for secrets at least.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "AWS")]
 pub(crate) struct Aws {
     /// Region [default: that of the AWS CLI]
-    #[arg(long, value_name = "REGION", env = "VECFERRY_REGION", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "REGION",
+        env = "VECFERRY_REGION",
+        hide_env_values = true
+    )]
     pub(crate) region: Option<String>,
     /// Profile of the shared configuration [default: that of the AWS CLI]
-    #[arg(long, value_name = "PROFILE", env = "VECFERRY_PROFILE", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROFILE",
+        env = "VECFERRY_PROFILE",
+        hide_env_values = true
+    )]
     pub(crate) profile: Option<String>,
 }
 

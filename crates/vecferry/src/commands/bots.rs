@@ -62,7 +62,7 @@ pub(crate) async fn run(args: &Bots, settings: &Settings, ui: &Ui) -> Result<Exi
     let services = Services::new(settings.aws(&args.aws));
     let registry = services.registry(&settings.registry(&args.registry, None)?).await?;
     let listing = selection.apply(registry.list().await?)?;
-    let (source, target) = (settings.source_if_named()?, settings.target_if_named()?);
+    let (source, target) = (settings.source_if_named().await?, settings.target_if_named().await?);
     let state = settings.state(&args.store);
     let states = match (&state, &target) {
         (None, None) => BTreeMap::new(),

@@ -17,7 +17,7 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
     if args.method == Some(cli::Method::Reembed) {
         return of_reembed(args, settings, ui).await;
     }
-    let clusters = settings.clusters()?;
+    let clusters = settings.clusters().await?;
     let policy = Policy {
         method: Some(args.method.map_or(Method::Copy, Into::into)),
         follow: settings.follow(&args.follow, &clusters)?,

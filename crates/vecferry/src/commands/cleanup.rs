@@ -25,9 +25,9 @@ struct Answer<'a> {
 pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let without_source = args.without_source || had_no_source(settings).await?;
     let (target, source) = match without_source {
-        true => (settings.target()?, None),
+        true => (settings.target().await?, None),
         false => {
-            let clusters = settings.clusters()?;
+            let clusters = settings.clusters().await?;
             (clusters.target, Some(clusters.source))
         }
     };
@@ -52,10 +52,10 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
 
 /// Whether the migration on the target is a re-embedding that was given no source: nothing of it is anywhere else.
 async fn had_no_source(settings: &Settings) -> Result<bool, Error> {
-    if settings.source_if_named()?.is_some() {
+    if settings.source_if_named().await?.is_some() {
         return Ok(false);
     }
-    let status = status(&settings.target()?).await?;
+    let status = status(&settings.target().await?).await?;
     Ok(status.is_some_and(|status| status.method == Method::Reembed.as_str()))
 }
 

@@ -53,7 +53,7 @@ async fn run(
     settings: &Settings,
     ui: &Ui,
 ) -> Result<Exit, Error> {
-    let clusters = settings.clusters()?;
+    let clusters = settings.clusters().await?;
     let work = Work { jobs: args.jobs, ..Work::default() };
     let mut policy = settings.policy(&args.selection, &work);
     let target_from_source = args.target_from_source.clone();

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
 
 /// `copy` and `follow`.
 async fn move_rows(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let clusters = settings.clusters()?;
+    let clusters = settings.clusters().await?;
     let mut policy = Policy {
         method: args.method.map(Into::into),
         follow: settings.follow(&args.follow, &clusters)?,
@@ -100,11 +100,11 @@ async fn method(args: &Migrate, settings: &Settings) -> Result<Option<Method>, E
         return Ok(args.method);
     }
     // What is wrong with the settings is told by what follows, all of it at once.
-    let sound = match settings.clusters() {
+    let sound = match settings.clusters().await {
         Ok(clusters) => settings.follow(&args.follow, &clusters).is_ok(),
-        Err(_) => matches!(settings.source_if_named(), Ok(None)),
+        Err(_) => matches!(settings.source_if_named().await, Ok(None)),
     };
-    let Ok(Some(target)) = settings.target_if_named() else { return Ok(None) };
+    let Ok(Some(target)) = settings.target_if_named().await else { return Ok(None) };
     if !sound {
         return Ok(None);
     }

@@ -12,7 +12,7 @@ use crate::units::{count, duration, size};
 
 /// Runs the command.
 pub(crate) async fn run(args: &cli::Plan, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let clusters = settings.clusters()?;
+    let clusters = settings.clusters().await?;
     let asked = args.method.map(Into::into);
     let policy = Policy {
         method: asked,

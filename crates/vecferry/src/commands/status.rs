@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Res
     if let Some(state) = settings.state(&args.store) {
         return of_file(&state, ui).await;
     }
-    let (target, source) = (settings.target()?, settings.source_if_named()?);
+    let (target, source) = (settings.target().await?, settings.source_if_named().await?);
     let mut lines_above = 0;
     loop {
         let Some(status) = status_of(&target, source.as_ref()).await? else {

@@ -28,7 +28,7 @@ pub(crate) async fn run(args: &Verify, settings: &Settings, ui: &Ui) -> Result<E
     let policy = settings.policy(&args.selection, &work);
     let options = options(args);
     let verdict = if args.recorded {
-        let target = settings.target()?;
+        let target = settings.target().await?;
         let interrupt = Interrupt::listen(ui)?;
         let progress = Progress::of_result(ui);
         let verdict =
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: &Verify, settings: &Settings, ui: &Ui) -> Result<E
         progress.finish();
         verdict?
     } else {
-        let clusters = settings.clusters()?;
+        let clusters = settings.clusters().await?;
         let interrupt = Interrupt::listen(ui)?;
         let progress = Progress::of_result(ui);
         let verdict = verify(&clusters, &policy, &options, &progress, &interrupt.token).await;

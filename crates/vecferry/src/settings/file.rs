@@ -19,9 +19,11 @@ pub(crate) use reembed::ReembedFile;
 pub(crate) use reembed::{AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, TASKS_KEYS};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 26] = [
+pub(crate) const KEYS: [&str; 28] = [
     "source",
+    "source_secret",
     "target",
+    "target_secret",
     "jobs",
     "part_size",
     "include",
@@ -59,7 +61,9 @@ const OPERATORS: [&str; 6] = ["<->", "<=>", "<#>", "<+>", "<~>", "<%>"];
 #[derive(Debug, Default)]
 pub(crate) struct File {
     pub(crate) source: Option<String>,
+    pub(crate) source_secret: Option<String>,
     pub(crate) target: Option<String>,
+    pub(crate) target_secret: Option<String>,
     pub(crate) jobs: Option<u32>,
     pub(crate) part_size: Option<u64>,
     pub(crate) include: Vec<String>,
@@ -132,7 +136,9 @@ impl File {
     fn set(&mut self, key: &str, value: &DeValue<'_>) -> Result<Vec<(usize, Mistake)>, Wrong> {
         match key {
             "source" => self.source = Some(text(value)?.to_owned()),
+            "source_secret" => self.source_secret = Some(text(value)?.to_owned()),
             "target" => self.target = Some(text(value)?.to_owned()),
+            "target_secret" => self.target_secret = Some(text(value)?.to_owned()),
             "jobs" => self.jobs = Some(number(value, 1, 256)?),
             "part_size" => self.part_size = Some(parse_size(text(value)?)?),
             "include" => self.include = texts(value)?,

@@ -1,19 +1,20 @@
 //! Every setting, resolved once: flag, then `VECFERRY_*` variable (clap has merged these two already), then the
 //! file, then core's default. Nothing after this asks where a value came from.
 
+mod cluster;
 mod file;
 mod reembed;
 mod template;
 
 use std::path::{Path, PathBuf};
 
-use vecferry_core::Side;
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::policy::{Clusters, FollowPolicy, Pattern, Policy};
 
-use crate::cli::{Follow, Place, Selection, Work};
+use crate::cli::{Aws, Follow, Place, Selection, Work};
 use crate::error::{Error, Mistake};
+use cluster::Given;
 pub(crate) use file::File;
 pub(crate) use reembed::{
     DocumentSettings, EcsAt, ModelAt, ModelSettings, RegistryAt, RunnerAt, TaskSettings,
@@ -24,10 +25,11 @@ pub(crate) use template::TEMPLATE;
 pub(crate) const DEFAULT_FILE: &str = "vecferry.toml";
 
 /// What flags, environment and file say about the clusters, and the file itself.
-#[derive(Debug)]
 pub(crate) struct Settings {
-    source: Option<String>,
-    target: Option<String>,
+    source: Given,
+    target: Given,
+    /// The account that secrets are read from.
+    aws: Aws,
     file: File,
 }
 
@@ -39,94 +41,32 @@ impl Settings {
             (None, true) => File::read(Path::new(DEFAULT_FILE))?,
             (None, false) => File::default(),
         };
-        let given = |flag: &Option<String>, file: &Option<String>| {
-            flag.clone().or_else(|| file.clone()).filter(|text| !text.trim().is_empty())
-        };
-        Ok(Settings {
-            source: given(&place.source, &file.source),
-            target: given(&place.target, &file.target),
+        let mut settings = Settings {
+            source: Given::new(
+                [&place.source, &file.source],
+                [&place.source_secret, &file.source_secret],
+            ),
+            target: Given::new(
+                [&place.target, &file.target],
+                [&place.target_secret, &file.target_secret],
+            ),
+            aws: Aws::default(),
             file,
-        })
-    }
-
-    /// Both clusters, with their passwords.
-    pub(crate) fn clusters(&self) -> Result<Clusters, Error> {
-        let (source, target) = match (self.cluster(Side::Source), self.cluster(Side::Target)) {
-            (Ok(source), Ok(target)) => (source, target),
-            (source, target) => {
-                let mistakes = [source.err(), target.err()].into_iter().flatten().collect();
-                return Err(Error::Settings(mistakes));
-            }
         };
-        if (&source.host, source.port, &source.database)
-            == (&target.host, target.port, &target.database)
-        {
-            return Err(Mistake::new(
-                format!(
-                    "source and target are the same database, {} on {}",
-                    target.database,
-                    target.address()
-                ),
-                "give --target the cluster the data goes to",
-            )
-            .into());
-        }
-        Ok(Clusters { source, target })
+        settings.aws = settings.aws(&place.aws);
+        Ok(settings)
     }
 
-    /// The target, for commands that can do without.
-    pub(crate) fn target_if_named(&self) -> Result<Option<Dsn>, Error> {
-        match self.target {
-            Some(_) => Ok(Some(self.cluster(Side::Target)?)),
-            None => Ok(None),
-        }
+    /// What the file alone says, and nothing of its clusters.
+    #[cfg(test)]
+    pub(crate) fn of(file: File) -> Settings {
+        let (source, target) = (Given::default(), Given::default());
+        Settings { source, target, aws: Aws::default(), file }
     }
 
     /// The shape of the knowledge base.
     pub(crate) fn knowledge(&self) -> &Knowledge {
         &self.file.knowledge
-    }
-
-    /// The target alone, for commands that need no source.
-    pub(crate) fn target(&self) -> Result<Dsn, Error> {
-        Ok(self.cluster(Side::Target)?)
-    }
-
-    /// The source, for commands that say more when they know it.
-    pub(crate) fn source_if_named(&self) -> Result<Option<Dsn>, Error> {
-        match self.source {
-            Some(_) => Ok(Some(self.cluster(Side::Source)?)),
-            None => Ok(None),
-        }
-    }
-
-    fn cluster(&self, side: Side) -> Result<Dsn, Mistake> {
-        let given = match side {
-            Side::Source => &self.source,
-            Side::Target => &self.target,
-        };
-        let variable = format!("VECFERRY_{}", side.to_string().to_uppercase());
-        let Some(text) = given else {
-            let hint = format!(
-                "pass --{side} postgresql://user@host:5432/database, set {variable}, or write \
-                 {side} = \"…\" into {DEFAULT_FILE}"
-            );
-            return Err(Mistake::new(format!("the {side} is not known"), hint));
-        };
-        let dsn: Dsn = text.parse().map_err(|error: vecferry_core::Error| Mistake {
-            what: format!("{side}: {error}"),
-            hint: error.hint(),
-        })?;
-        if dsn.has_password() {
-            return Ok(dsn);
-        }
-        let password = [format!("{variable}_PASSWORD"), "PGPASSWORD".into()]
-            .iter()
-            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        Ok(match password {
-            Some(password) => dsn.with_password(password),
-            None => dsn,
-        })
     }
 
     /// What only `follow` asks, with the servers' own ways to each other.
@@ -238,7 +178,8 @@ mod tests {
 
     fn settings(source: &str, target: &str, file: &str) -> Settings {
         let file = File::parse(file, Path::new("vecferry.toml")).unwrap();
-        Settings { source: Some(source.into()), target: Some(target.into()), file }
+        let given = |url: &str| Given::new([&Some(url.to_owned()), &None], [&None, &None]);
+        Settings { source: given(source), target: given(target), ..Settings::of(file) }
     }
 
     #[test]
@@ -257,19 +198,19 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_is_wrong_with_both_urls_is_said_at_once_without_the_urls() {
+    #[tokio::test]
+    async fn what_is_wrong_with_both_urls_is_said_at_once_without_the_urls() {
         let wrong = settings("postgres://u:hunter2@h:port/d", "mysql://u:hunter2@h/d", "");
-        let Err(Error::Settings(mistakes)) = wrong.clusters() else { panic!("accepted") };
+        let Err(Error::Settings(mistakes)) = wrong.clusters().await else { panic!("accepted") };
         assert_eq!(mistakes.len(), 2, "{mistakes:?}");
         assert!(!format!("{mistakes:?}").contains("hunter2"), "{mistakes:?}");
     }
 
-    #[test]
-    fn a_servers_own_way_to_the_other_takes_the_password_of_the_same_user() {
+    #[tokio::test]
+    async fn a_servers_own_way_to_the_other_takes_the_password_of_the_same_user() {
         let file = "apply_start = 'first'\nsource_from_target = 'postgres://u@inner/d'";
         let settings = settings("postgres://u:hunter2@h/d", "postgres://v:hunter3@t/d", file);
-        let clusters = settings.clusters().unwrap();
+        let clusters = settings.clusters().await.unwrap();
         let flags = |target: &str| Follow {
             target_from_source: Some(target.into()),
             set_replica_identity: true,
@@ -287,11 +228,11 @@ mod tests {
         assert!(shown.contains("target-from-source") && !shown.contains("hunter"), "{shown}");
     }
 
-    #[test]
-    fn a_database_is_not_moved_onto_itself() {
+    #[tokio::test]
+    async fn a_database_is_not_moved_onto_itself() {
         let same = settings("postgres://a@h:5432/d", "postgres://b@h/d", "");
-        assert!(matches!(same.clusters(), Err(Error::Settings(_))));
+        assert!(matches!(same.clusters().await, Err(Error::Settings(_))));
         let other = settings("postgres://a@h/d", "postgres://a@h/e", "");
-        assert!(other.clusters().is_ok());
+        assert!(other.clusters().await.is_ok());
     }
 }

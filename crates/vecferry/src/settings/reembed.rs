@@ -273,7 +273,7 @@ mod tests {
 
     fn settings(file: &str) -> Settings {
         let file = File::parse(file, Path::new("/etc/ferry/vecferry.toml")).unwrap();
-        Settings { source: None, target: None, file }
+        Settings::of(file)
     }
 
     #[test]

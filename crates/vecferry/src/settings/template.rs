@@ -8,6 +8,10 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # / as %2F, # as %23 and % as %25.
 # source = "postgresql://user@source-host:5432/database?sslmode=verify-full"
 # target = "postgresql://user@target-host:5432/database?sslmode=verify-full"
+# Secrets of AWS Secrets Manager (ARN or name) give user and password, and what the URLs leave out of host, port and
+# database; they are read again when a password was rotated.
+# source_secret = "arn:aws:secretsmanager:us-east-1:111122223333:secret:source"
+# target_secret = "arn:aws:secretsmanager:us-east-1:111122223333:secret:target"
 
 # Connections that copy at the same time, on each side.
 # jobs = 4
@@ -166,7 +170,7 @@ mod tests {
     #[test]
     fn the_template_shows_the_defaults() {
         let file = File::parse(&in_force(), Path::new("v.toml")).unwrap();
-        let settings = Settings { source: None, target: None, file };
+        let settings = Settings::of(file);
         let mut policy = settings.policy(&Selection::default(), &Work::default());
         // These three have no value of their own to show.
         (policy.index_memory, policy.index_jobs, policy.pg_bin_dir) = (None, None, None);

@@ -71,7 +71,7 @@ impl Resolved {
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let flags = &args.reembed;
-    let resolved = resolve(flags, settings)?;
+    let resolved = resolve(flags, settings).await?;
     let state = settings.state(&flags.store);
     let store = services::store(state.as_deref(), resolved.target.as_ref()).await?;
     let services = Services::new(settings.aws(&flags.aws));
@@ -141,7 +141,7 @@ async fn embed(order: ReembedOrder, ui: &Ui) -> Result<Exit, Error> {
 
 /// What `check` finds before a re-embedding.
 pub(super) async fn check(flags: &Reembed, settings: &Settings) -> Result<Report, Error> {
-    let resolved = resolve(flags, settings)?;
+    let resolved = resolve(flags, settings).await?;
     let services = Services::new(settings.aws(&flags.aws));
     let registry = services.registry(&resolved.registry).await?;
     let listing = registry.list().await?;
@@ -169,19 +169,19 @@ fn odd(item: &OddItem) -> Finding {
     }
 }
 
-fn resolve(flags: &Reembed, settings: &Settings) -> Result<Resolved, Error> {
+async fn resolve(flags: &Reembed, settings: &Settings) -> Result<Resolved, Error> {
     let resolved = Resolved {
         registry: settings.registry(&flags.registry, None)?,
         model: settings.model(&flags.embedding, None)?,
         documents: settings.documents(&flags.documents, None),
         tasks: settings.tasks(&flags.tasks)?,
-        source: settings.source_if_named()?,
-        target: settings.target_if_named()?,
+        source: settings.source_if_named().await?,
+        target: settings.target_if_named().await?,
         knowledge: settings.knowledge().clone(),
     };
     if resolved.tasks.at == RunnerAt::Local && resolved.target.is_none() {
         // Says what to pass.
-        settings.target()?;
+        settings.target().await?;
     }
     if let (RunnerAt::Ecs(_), RegistryAt::File(_)) = (&resolved.tasks.at, &resolved.registry) {
         let what = "tasks on ECS cannot read a file of bots on this machine";

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &Worker, settings: &Settings, ui: &Ui) -> Result<E
     let folder = work_folder()?;
     let bench = services
         .workbench(Making {
-            source: settings.source_if_named()?,
+            source: settings.source_if_named().await?,
             target,
             knowledge,
             registry: registry.keeps_sync().then_some(registry),
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: &Worker, settings: &Settings, ui: &Ui) -> Result<E
 
 /// The target that the settings name, else the one that a Bedrock Chat container is given.
 async fn target(settings: &Settings, services: &Services) -> Result<Dsn, Error> {
-    if let Some(target) = settings.target_if_named()? {
+    if let Some(target) = settings.target_if_named().await? {
         return Ok(target);
     }
     if let Some(secret) = variable("DB_SECRETS_ARN") {
@@ -80,7 +80,7 @@ async fn target(settings: &Settings, services: &Services) -> Result<Dsn, Error> 
     match database_from_environment(variable)? {
         Some(target) => Ok(target),
         // Says what to pass.
-        None => settings.target(),
+        None => settings.target().await,
     }
 }
 
