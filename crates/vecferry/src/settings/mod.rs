@@ -3,6 +3,7 @@
 
 mod file;
 mod reembed;
+mod scope;
 mod template;
 
 use std::path::{Path, PathBuf};
