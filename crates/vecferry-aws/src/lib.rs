@@ -8,6 +8,7 @@ mod bedrock;
 mod bots;
 mod documents;
 mod failure;
+pub mod permission;
 mod secret;
 mod table_role;
 mod tasks;

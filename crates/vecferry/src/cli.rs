@@ -3,6 +3,7 @@
 //! words, and a test holds them against core's.
 
 mod crossing;
+mod policy;
 mod reembed;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use crate::error::Exit;
 use crate::units::{parse_duration, parse_share, parse_size};
 pub(crate) use crossing::{Crossing, Cutover, Proof, Rollback};
+pub(crate) use policy::PolicyFor;
 pub(crate) use reembed::{
     Aws, BotSelection, Bots, Documents, Embedding, LostDocuments, Provider, Reembed, Registry,
     Runner, Store, Tasks, Worker,
@@ -154,6 +156,11 @@ pub(crate) struct Check {
     /// Check what this method needs [default: copy]
     #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
     pub(crate) method: Option<Method>,
+    /// Print the IAM policy with the permissions for this and check nothing [default: none]
+    ///
+    /// Nothing is asked of AWS: words in capitals stand for what the settings do not name, and stderr lists them.
+    #[arg(long, value_name = "FOR", env = "VECFERRY_PRINT_POLICY", hide_env_values = true)]
+    pub(crate) print_policy: Option<PolicyFor>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]

@@ -175,12 +175,23 @@ fn paint(on: bool, colour: Colour, text: &str) -> String {
 /// A table without frames: columns apart by spaces, one rule below the header. `right` names the columns of numbers.
 pub(crate) fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    table.set_style(TableComponent::HeaderLines, '─');
-    table.set_style(TableComponent::MiddleHeaderIntersections, '─');
     table.set_content_arrangement(ContentArrangement::Dynamic);
     let terminal = table.width().filter(|width| *width >= LEAST_WIDTH);
     table.set_width(terminal.unwrap_or(LOG_WIDTH));
+    filled(table, header, right, rows)
+}
+
+/// The same with every row on one line, whatever the terminal's width.
+pub(crate) fn list(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    filled(table, header, right, rows)
+}
+
+fn filled(mut table: Table, header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_style(TableComponent::HeaderLines, '─');
+    table.set_style(TableComponent::MiddleHeaderIntersections, '─');
     table.set_header(header.iter().map(Cell::new));
     table.add_rows(rows);
     if let Some(first) = table.column_mut(0) {

@@ -75,6 +75,11 @@ impl Bedrock {
         Ok(Bedrock { model, family, invoked: id.to_owned(), client })
     }
 
+    /// Id of the model behind an id or inference profile, when it is known.
+    pub fn base(id: &str) -> Option<&'static str> {
+        Family::of(id).map(|(_, base)| base)
+    }
+
     /// Ids of the models that are known.
     pub fn known() -> impl Iterator<Item = &'static str> {
         family::KNOWN.iter().map(|(id, _)| *id)

@@ -14,7 +14,7 @@ use crate::cli::{BotSelection, Bots};
 use crate::error::{Error, Exit, Mistake};
 use crate::services::{self, Services};
 use crate::settings::Settings;
-use crate::ui::{Colour, Ui, table};
+use crate::ui::{Colour, Ui, list};
 use crate::units::{count, counted, printable};
 
 /// Longest title in the table; JSON has all of it.
@@ -176,7 +176,8 @@ fn render(report: &Report<'_>, ui: &Ui) -> String {
 }
 
 fn bots(report: &Report<'_>) -> String {
-    let header = ["bot", "owner", "title", "documents", "sync", "source", "target", "state"];
+    let header =
+        ["bot", "owner", "title", "documents", "splitting", "sync", "source", "target", "state"];
     let rows = |rows: Option<u64>| rows.map_or("–".into(), count);
     let lines = report.bots.iter().map(|bot| {
         vec![
@@ -184,13 +185,16 @@ fn bots(report: &Report<'_>) -> String {
             printable(bot.owner),
             shortened(&printable(bot.title)),
             by_kind(bot.documents),
+            // Characters a chunk, and how many of them the next one may repeat.
+            format!("{}/{}", bot.splitting.chunk_chars, bot.splitting.overlap_chars),
             bot.sync.map_or("–".into(), |sync| sync.status.to_string()),
             rows(bot.rows_source),
             rows(bot.rows_target),
             bot.state.clone().unwrap_or_else(|| "–".into()),
         ]
     });
-    table(&header, &[4, 6, 7], lines.collect())
+    // Ids are for copying and grepping: no line is broken, however narrow the terminal.
+    list(&header, &[6, 7], lines.collect())
 }
 
 /// `3 files, 1 page`, in the order of the kinds' first document.
@@ -233,4 +237,45 @@ fn totals(report: &Report<'_>) -> String {
         text.push_str(&format!("\nleft out: {} {what}", count(number)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Output;
+
+    #[test]
+    fn a_bot_is_one_line_however_long_its_names() {
+        let documents = [
+            DocumentAddress::File("a.pdf".into()),
+            DocumentAddress::Page("https://a.example".into()),
+            DocumentAddress::File("b.pdf".into()),
+        ];
+        let (owner, id) = ("0f8fad5b-d9cb-469f-a165-70867728950e", "01J5X4A9B8C7D6E5F4G3H2J1K0");
+        let bot = Line {
+            owner,
+            id,
+            title: "A title of many words that nobody reads to its end",
+            documents: &documents,
+            splitting: Splitting { chunk_chars: 500, overlap_chars: 50 },
+            sync: None,
+            rows_source: Some(12_345),
+            rows_target: None,
+            state: Some("proven".into()),
+        };
+        let report = Report {
+            version: VERSION,
+            registry: "a file".into(),
+            bots: vec![bot],
+            knowledge_base: &[],
+            without_documents: &[],
+            aliases: 0,
+            odd: &[],
+        };
+        let text = render(&report, &Ui::new(&Output::default()));
+        let line = text.lines().find(|line| line.starts_with(id)).unwrap();
+        let words: Vec<&str> = line.split("  ").map(str::trim).filter(|w| !w.is_empty()).collect();
+        assert_eq!(words[1..2], [owner]);
+        assert_eq!(words[3..], ["2 files, 1 page", "500/50", "–", "12,345", "–", "proven"]);
+    }
 }

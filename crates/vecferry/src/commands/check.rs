@@ -14,6 +14,9 @@ use crate::units::counted;
 
 /// Runs the command.
 pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+    if let Some(wanted) = args.print_policy {
+        return super::policy::print(wanted, &args.reembed, settings, ui);
+    }
     if args.method == Some(cli::Method::Reembed) {
         return of_reembed(args, settings, ui).await;
     }

@@ -7,6 +7,7 @@ mod crossing;
 mod init;
 mod migrate;
 mod plan;
+mod policy;
 mod reembed;
 mod status;
 mod verify;

@@ -4,6 +4,7 @@
 mod cluster;
 mod file;
 mod reembed;
+mod scope;
 mod template;
 
 use std::path::{Path, PathBuf};

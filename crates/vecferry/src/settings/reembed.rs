@@ -104,6 +104,23 @@ impl Settings {
         flags: &Registry,
         application: Option<String>,
     ) -> Result<RegistryAt, Error> {
+        if let Some(named) = self.registry_if_named(flags)? {
+            return Ok(named);
+        }
+        let full_scan = flags.full_scan || self.file.reembed.registry.full_scan;
+        match application {
+            Some(name) => Ok(RegistryAt::Table { name, full_scan }),
+            None => Err(Mistake::new(
+                "it is not known where bots are listed",
+                "pass --bot-table NAME for Bedrock Chat's DynamoDB table, or --bot-file FILE for a TOML or \
+                 JSON file, or write [bots] into vecferry.toml",
+            )
+            .into()),
+        }
+    }
+
+    /// Where the flags or the file say that bots are listed.
+    pub(crate) fn registry_if_named(&self, flags: &Registry) -> Result<Option<RegistryAt>, Error> {
         let file = &self.file.reembed.registry;
         // A flag for one wins over a line for the other.
         let (table, list) = match (&flags.bot_table, &flags.bot_file) {
@@ -116,19 +133,12 @@ impl Settings {
                 "bots are listed in one place: leave out `table` or `file`",
             )
             .into()),
-            (None, Some(list)) => Ok(RegistryAt::File(list)),
-            (table, None) => match table.or(application) {
-                Some(name) => Ok(RegistryAt::Table {
-                    name,
-                    full_scan: flags.full_scan || file.full_scan,
-                }),
-                None => Err(Mistake::new(
-                    "it is not known where bots are listed",
-                    "pass --bot-table NAME for Bedrock Chat's DynamoDB table, or --bot-file FILE for a TOML or \
-                     JSON file, or write [bots] into vecferry.toml",
-                )
-                .into()),
-            },
+            (None, Some(list)) => Ok(Some(RegistryAt::File(list))),
+            (Some(name), None) => {
+                let full_scan = flags.full_scan || file.full_scan;
+                Ok(Some(RegistryAt::Table { name, full_scan }))
+            }
+            (None, None) => Ok(None),
         }
     }
 

@@ -12,6 +12,7 @@ mod killed_following;
 mod life;
 mod migrating;
 mod mistakes;
+mod policy;
 mod program;
 mod reembed;
 mod stack;

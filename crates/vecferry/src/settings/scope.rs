@@ -1,0 +1,155 @@
+//! Which resources of AWS the settings name: what permissions are derived from.
+
+use vecferry_aws::permission::{Named, Purpose, Scope};
+use vecferry_core::policy::Method;
+
+use super::{ModelAt, RegistryAt, Settings, variable};
+use crate::cli::{Reembed, Runner};
+use crate::error::Error;
+
+impl Settings {
+    /// What this purpose touches, as far as the settings tell; nothing is asked of AWS.
+    pub(crate) fn scope(&self, purpose: Purpose, flags: &Reembed) -> Result<Scope, Error> {
+        let registry = self.registry_if_named(&flags.registry)?;
+        let table = match &registry {
+            Some(RegistryAt::Table { name, .. }) => Named::Is(name.clone()),
+            Some(RegistryAt::File(_)) => Named::Unused,
+            None => Named::Unknown,
+        };
+        let bucket = match self.documents(&flags.documents, None).bucket {
+            // Whoever lists bots in a file may have no bucket at all.
+            None if table == Named::Unused => Named::Unused,
+            bucket => Named::or_unknown(bucket),
+        };
+        let model = self.model(&flags.embedding, None)?;
+        let (model, model_region) = match model.at {
+            ModelAt::Bedrock { region } => (Named::Is(model.id), region),
+            ModelAt::OpenAi { .. } | ModelAt::Local { .. } => (Named::Unused, None),
+        };
+        let (cluster, task_definition) = self.tasks_named(flags);
+        let mut scope = Scope {
+            region: self.aws(&flags.aws).region.or_else(region_of_environment),
+            table,
+            table_role: Named::or_unused(variable("TABLE_ACCESS_ROLE_ARN")),
+            bucket,
+            cluster,
+            task_definition,
+            model,
+            model_region,
+            source_secret: Named::Unused,
+            target_secret: Named::or_unused(variable("DB_SECRETS_ARN")),
+            switch_secret: Named::Unused,
+            snapshot: self.restores(purpose),
+            encryption_key: Named::Unused,
+            ..Scope::default()
+        };
+        scope.account = account_of(&scope);
+        match purpose {
+            // A policy of nothing would help nobody: what it is about is then to be filled in.
+            Purpose::Worker if scope.target_secret == Named::Unused => {
+                scope.target_secret = Named::Unknown;
+            }
+            Purpose::Cutover if scope.switch_secret == Named::Unused => {
+                scope.switch_secret = Named::Unknown;
+            }
+            _ => {}
+        }
+        Ok(scope)
+    }
+
+    /// Whether a cluster is to be restored first: the source is a snapshot, or a delta's source is not said.
+    fn restores(&self, purpose: Purpose) -> bool {
+        let of_snapshot = self
+            .source
+            .as_deref()
+            .is_some_and(|source| source == "snapshot" || source.starts_with("snapshot:"));
+        of_snapshot || (self.source.is_none() && purpose == Purpose::Method(Method::Delta))
+    }
+
+    /// Cluster and task definition; unused where workers run in this process.
+    fn tasks_named(&self, flags: &Reembed) -> (Named, Named) {
+        let (flags, file) = (&flags.tasks, &self.file.reembed.tasks);
+        if flags.runner.or(file.runner).unwrap_or(Runner::Local) == Runner::Local {
+            return (Named::Unused, Named::Unused);
+        }
+        let named = |flag: &Option<String>, file: &Option<String>| {
+            Named::or_unknown(flag.clone().or_else(|| file.clone()))
+        };
+        (named(&flags.cluster, &file.cluster), named(&flags.task_definition, &file.task_definition))
+    }
+}
+
+/// The region that every AWS tool reads from the environment.
+fn region_of_environment() -> Option<String> {
+    variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"))
+}
+
+/// The account's number, which every ARN tells.
+fn account_of(scope: &Scope) -> Option<String> {
+    let named = [
+        &scope.cluster,
+        &scope.task_definition,
+        &scope.table,
+        &scope.table_role,
+        &scope.target_secret,
+        &scope.source_secret,
+        &scope.switch_secret,
+    ];
+    named
+        .into_iter()
+        .filter_map(Named::known)
+        .filter(|name| name.starts_with("arn:"))
+        .filter_map(|arn| arn.split(':').nth(4))
+        .find(|account| !account.is_empty())
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::settings::File;
+
+    fn scope(file: &str, purpose: Purpose) -> Scope {
+        let file = File::parse(file, Path::new("/etc/ferry/vecferry.toml")).unwrap();
+        let settings = Settings { source: file.source.clone(), target: None, file };
+        settings.scope(purpose, &Reembed::default()).unwrap()
+    }
+
+    #[test]
+    fn what_the_file_names_is_known_and_what_it_rules_out_is_unused() {
+        let of = scope(
+            "[aws]\nregion = 'eu-west-1'\n[bots]\ntable = 'T'\n[embedding]\nregion = 'us-east-1'\n[tasks]\n\
+             runner = 'ecs'\ncluster = 'arn:aws:ecs:eu-west-1:123456789012:cluster/c'",
+            Purpose::Method(Method::Reembed),
+        );
+        assert_eq!(
+            (of.region.as_deref(), of.account.as_deref()),
+            (Some("eu-west-1"), Some("123456789012"))
+        );
+        assert_eq!((of.table, of.bucket), (Named::Is("T".into()), Named::Unknown));
+        assert_eq!((of.task_definition, of.snapshot), (Named::Unknown, false));
+        assert_eq!(of.model, Named::Is("cohere.embed-multilingual-v3".into()));
+        assert_eq!(of.model_region.as_deref(), Some("us-east-1"));
+
+        let local = scope(
+            "[bots]\nfile = 'b.toml'\n[embedding]\nprovider = 'local'\nfolder = 'm'",
+            Purpose::Method(Method::Reembed),
+        );
+        for unused in [local.table, local.bucket, local.cluster, local.model] {
+            assert_eq!(unused, Named::Unused);
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_restored_for_a_snapshot_and_for_a_delta_of_nothing() {
+        let copy = Purpose::Method(Method::Copy);
+        let delta = Purpose::Method(Method::Delta);
+        assert!(!scope("", copy).snapshot);
+        assert!(scope("source = 'snapshot'", copy).snapshot);
+        assert!(scope("source = 'snapshot:final'", copy).snapshot);
+        assert!(scope("", delta).snapshot);
+        assert!(!scope("source = 'postgres://u@h/d'", delta).snapshot);
+    }
+}
