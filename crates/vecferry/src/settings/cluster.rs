@@ -32,7 +32,18 @@ impl Given {
         Given { url: first(url), secret: first(secret), resolved: OnceCell::new() }
     }
 
-    fn is_named(&self) -> bool {
+    /// The connection string, which may hold a password.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// ARN or name of the secret.
+    pub(super) fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
+    }
+
+    /// Whether anything is said of it.
+    pub(super) fn is_named(&self) -> bool {
         self.url.is_some() || self.secret.is_some()
     }
 }

@@ -58,10 +58,11 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What the file alone says, and nothing of its clusters.
+    /// What the file alone says.
     #[cfg(test)]
     pub(crate) fn of(file: File) -> Settings {
-        let (source, target) = (Given::default(), Given::default());
+        let source = Given::new([&None, &file.source], [&None, &file.source_secret]);
+        let target = Given::new([&None, &file.target], [&None, &file.target_secret]);
         Settings { source, target, aws: Aws::default(), file }
     }
 

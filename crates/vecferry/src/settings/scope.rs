@@ -36,8 +36,10 @@ impl Settings {
             task_definition,
             model,
             model_region,
-            source_secret: Named::Unused,
-            target_secret: Named::or_unused(variable("DB_SECRETS_ARN")),
+            source_secret: Named::or_unused(self.source.secret().map(str::to_owned)),
+            target_secret: Named::or_unused(
+                self.target.secret().map(str::to_owned).or_else(|| variable("DB_SECRETS_ARN")),
+            ),
             switch_secret: Named::Unused,
             snapshot: self.restores(purpose),
             encryption_key: Named::Unused,
@@ -61,9 +63,9 @@ impl Settings {
     fn restores(&self, purpose: Purpose) -> bool {
         let of_snapshot = self
             .source
-            .as_deref()
+            .url()
             .is_some_and(|source| source == "snapshot" || source.starts_with("snapshot:"));
-        of_snapshot || (self.source.is_none() && purpose == Purpose::Method(Method::Delta))
+        of_snapshot || (!self.source.is_named() && purpose == Purpose::Method(Method::Delta))
     }
 
     /// Cluster and task definition; unused where workers run in this process.
@@ -113,7 +115,7 @@ mod tests {
 
     fn scope(file: &str, purpose: Purpose) -> Scope {
         let file = File::parse(file, Path::new("/etc/ferry/vecferry.toml")).unwrap();
-        let settings = Settings { source: file.source.clone(), target: None, file };
+        let settings = Settings::of(file);
         settings.scope(purpose, &Reembed::default()).unwrap()
     }
 
