@@ -23,6 +23,7 @@ pub mod phase;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
+pub mod price;
 mod probe;
 pub mod reembed;
 pub mod report;

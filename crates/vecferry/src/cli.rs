@@ -4,6 +4,7 @@
 
 mod crossing;
 mod policy;
+mod price;
 mod reembed;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::error::Exit;
 use crate::units::{parse_duration, parse_share, parse_size};
 pub(crate) use crossing::{Crossing, Cutover, Proof, Rollback};
 pub(crate) use policy::PolicyFor;
+pub(crate) use price::PriceFile;
 pub(crate) use reembed::{
     Aws, BotSelection, Bots, Documents, Embedding, LostDocuments, Provider, Reembed, Registry,
     Runner, Store, Tasks, Worker,

@@ -1,10 +1,11 @@
 //! What a re-embedding will take, before anything is paid: documents, chunks, tokens, money, hours. Pure arithmetic over
-//! what is known of each bot; what had to be guessed is said.
+//! what is known of each bot; what had to be guessed is said, and widens the range that is given.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::price::{FARGATE_GB_HOUR, FARGATE_VCPU_HOUR};
+use super::script::{Scripts, scripts_of_names};
 use crate::bot::{Bot, DocumentAddress, Splitting};
+use crate::price::{Item, Prices};
 
 /// Characters that a web page is taken for, when nobody has read it: the median article page holds about 10 000, and a
 /// guess that is too high costs less than one that is too low.
@@ -16,10 +17,6 @@ const SITEMAP_PAGES: u64 = 50;
 /// Characters of a file whose size is not known.
 const FILE_CHARS: u64 = 50_000;
 
-/// Characters a token, for text that nobody has read: Latin script has about four, Chinese, Japanese and Korean about
-/// one; three leans to the dear side for the former.
-const CHARS_PER_TOKEN: f64 = 3.0;
-
 /// Seconds that a task takes besides embedding: a container starts in 30 to 60 s on Fargate
 /// (Bedrock Chat's image has some GB), and a process here in none worth counting.
 const TASK_START_SECONDS: f64 = 60.0;
@@ -28,11 +25,19 @@ const TASK_START_SECONDS: f64 = 60.0;
 /// taking about a second with a full batch.
 const TOKENS_PER_SECOND: f64 = 100_000.0;
 
+/// How far the tokens may be from what is expected: of rows that were counted (published figures of one script differ
+/// that much), of files of which only the size is known, of what was guessed altogether.
+const COUNTED: (f64, f64) = (0.8, 1.2);
+const SIZED: (f64, f64) = (0.4, 2.0);
+const GUESSED: (f64, f64) = (0.2, 3.0);
+
 /// What is known of one bot's size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BotSize {
     /// Characters of its rows on the source, overlaps counted as often as they occur; `None` when nobody looked.
     pub source_chars: Option<u64>,
+    /// Scripts of a sample of these; `None` when nobody looked.
+    pub scripts: Option<Scripts>,
     /// Characters in its files, of those whose size is known; see [`chars_in_file`].
     pub file_chars: u64,
     /// How many files these are.
@@ -67,8 +72,67 @@ pub struct Pace {
     pub fargate: Option<(f64, f64)>,
 }
 
+/// On what terms bots are embedded.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// How tasks run.
+    pub pace: &'a Pace,
+    /// USD for a million tokens, when the model's price is known.
+    pub usd_per_million_tokens: Option<f64>,
+    /// What everything else costs.
+    pub prices: &'a Prices,
+    /// Whether unchanged chunks take their vectors from the source: then a bot whose rows are there may cost nothing.
+    pub reuses: bool,
+}
+
+/// A Fargate task and what it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Fargate {
+    /// vCPUs of a task.
+    pub vcpus: f64,
+    /// GB of a task's memory.
+    pub gigabytes: f64,
+    /// USD for a vCPU and hour.
+    pub vcpu_hour_usd: f64,
+    /// USD for a GB and hour.
+    pub gb_hour_usd: f64,
+}
+
+impl Fargate {
+    /// USD for so many hours of tasks.
+    pub fn usd(&self, task_hours: f64) -> f64 {
+        task_hours * (self.vcpus * self.vcpu_hour_usd + self.gigabytes * self.gb_hour_usd)
+    }
+}
+
+/// What it takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Tokens.
+    pub tokens: u64,
+    /// USD for the tokens; `None` when the model's price is not known.
+    pub embedding_usd: Option<f64>,
+    /// Hours of all tasks together.
+    pub task_hours: f64,
+    /// Hours of Fargate's vCPUs; 0 for workers on this machine.
+    pub vcpu_hours: f64,
+    /// Hours of Fargate's GBs; 0 for workers on this machine.
+    pub gb_hours: f64,
+    /// USD for the tasks; `None` for workers on this machine.
+    pub tasks_usd: Option<f64>,
+    /// Hours from the first launch to the last proof.
+    pub hours: f64,
+}
+
+impl Amount {
+    /// USD in all, as far as prices are known.
+    pub fn usd(&self) -> Option<f64> {
+        self.embedding_usd.map(|embedding| embedding + self.tasks_usd.unwrap_or(0.0))
+    }
+}
+
 /// The estimate.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// Bots.
     pub bots: u64,
@@ -76,14 +140,17 @@ pub struct Estimate {
     pub documents: u64,
     /// Chunks.
     pub chunks: u64,
-    /// Tokens.
-    pub tokens: u64,
-    /// USD for the tokens; `None` when the model's price is not known.
-    pub embedding_usd: Option<f64>,
-    /// USD for the tasks; `None` for workers on this machine.
-    pub tasks_usd: Option<f64>,
-    /// Hours from the first launch to the last proof.
-    pub hours: f64,
+    /// What is expected.
+    #[serde(flatten)]
+    pub expected: Amount,
+    /// The least and the most that it may take, by what is known of the texts.
+    pub low: Amount,
+    /// See `low`.
+    pub high: Amount,
+    /// USD for a million tokens; `None` when it is not known.
+    pub usd_per_million_tokens: Option<f64>,
+    /// The tasks on Fargate; `None` for workers on this machine.
+    pub fargate: Option<Fargate>,
     /// Bots whose rows on the source say how much text they have.
     pub measured: u64,
     /// What was guessed, in words, one line each.
@@ -93,34 +160,74 @@ pub struct Estimate {
 impl Estimate {
     /// USD in all, as far as prices are known.
     pub fn usd(&self) -> Option<f64> {
-        self.embedding_usd.map(|embedding| embedding + self.tasks_usd.unwrap_or(0.0))
+        self.expected.usd()
     }
 }
 
-/// Estimates a run over these bots. `price` is USD for a million tokens.
-pub fn estimate(bots: &[(&Bot, BotSize)], pace: &Pace, price: Option<f64>) -> Estimate {
+/// Estimates a run over these bots.
+pub fn estimate(bots: &[(&Bot, BotSize)], terms: &Terms<'_>) -> Estimate {
     let mut guessed = Guessed::default();
-    let (mut chunks, mut tokens) = (0_u64, 0_u64);
+    let (mut chunks, mut tokens) = (0_u64, Tokens::default());
     for (bot, size) in bots {
-        let chars = chars(bot, size, &mut guessed);
-        chunks += chunks_of(chars, bot.splitting);
-        // Rows of the source hold the overlaps already; other text will be repeated by as much.
-        let repeated = if size.source_chars.is_some() { 1.0 } else { repeated(bot.splitting) };
-        tokens += (chars as f64 * repeated / CHARS_PER_TOKEN).ceil() as u64;
+        let text = text(bot, size, &mut guessed);
+        chunks += chunks_of(text.known + text.guessed, bot.splitting);
+        tokens.add(bot, size, &text, terms.reuses);
     }
-    let (hours, task_hours) = hours(bots.len(), tokens, pace);
+    let fargate = terms.pace.fargate.map(|(vcpus, gigabytes)| Fargate {
+        vcpus,
+        gigabytes,
+        vcpu_hour_usd: terms.prices.usd(Item::FargateVcpuHour),
+        gb_hour_usd: terms.prices.usd(Item::FargateGbHour),
+    });
+    let amount = |tokens: f64| amount(bots.len(), tokens.ceil() as u64, terms, fargate.as_ref());
     Estimate {
         bots: bots.len() as u64,
         documents: bots.iter().map(|(bot, _)| bot.documents.len() as u64).sum(),
         chunks,
-        tokens,
-        embedding_usd: price.map(|price| tokens as f64 / 1e6 * price),
-        tasks_usd: pace.fargate.map(|(vcpus, gigabytes)| {
-            task_hours * (vcpus * FARGATE_VCPU_HOUR + gigabytes * FARGATE_GB_HOUR)
-        }),
-        hours,
+        expected: amount(tokens.expected),
+        low: amount(tokens.low),
+        high: amount(tokens.high),
+        usd_per_million_tokens: terms.usd_per_million_tokens,
+        fargate,
         measured: bots.iter().filter(|(_, size)| size.source_chars.is_some()).count() as u64,
         guesses: guessed.words(),
+    }
+}
+
+/// What so many tokens take.
+fn amount(bots: usize, tokens: u64, terms: &Terms<'_>, fargate: Option<&Fargate>) -> Amount {
+    let (hours, task_hours) = hours(bots, tokens, terms.pace);
+    let of = |each: fn(&Fargate) -> f64| fargate.map_or(0.0, |task| each(task) * task_hours);
+    Amount {
+        tokens,
+        embedding_usd: terms.usd_per_million_tokens.map(|price| tokens as f64 / 1e6 * price),
+        task_hours,
+        vcpu_hours: of(|task| task.vcpus),
+        gb_hours: of(|task| task.gigabytes),
+        tasks_usd: fargate.map(|task| task.usd(task_hours)),
+        hours,
+    }
+}
+
+/// Tokens of all bots.
+#[derive(Debug, Default)]
+struct Tokens {
+    expected: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Tokens {
+    fn add(&mut self, bot: &Bot, size: &BotSize, text: &Text, reuses: bool) {
+        // Rows of the source hold the overlaps already; other text will be repeated by as much.
+        let counted = size.source_chars.is_some();
+        let repeated = if counted { 1.0 } else { repeated(bot.splitting) };
+        let of = |chars: u64| text.scripts.tokens(chars as f64 * repeated);
+        let (known, guessed) = (of(text.known), of(text.guessed));
+        let (low, high) = if counted { COUNTED } else { SIZED };
+        self.expected += known + guessed;
+        self.low += if counted && reuses { 0.0 } else { known * low + guessed * GUESSED.0 };
+        self.high += known * high + guessed * GUESSED.1;
     }
 }
 
@@ -141,14 +248,23 @@ struct Guessed {
     pages: u64,
     sitemaps: u64,
     files: u64,
+    /// Bots whose script is that of their names, and bots of whose script nothing is known.
+    named: u64,
+    unread: u64,
 }
 
 impl Guessed {
     fn words(&self) -> Vec<String> {
+        let unread = Scripts::default().chars_per_token();
         [
             (self.pages, format!("web pages and videos count as {PAGE_CHARS} characters each")),
             (self.sitemaps, format!("sitemaps count as {SITEMAP_PAGES} pages each")),
             (self.files, format!("files of unknown size count as {FILE_CHARS} characters each")),
+            (self.named, "bots count as written in the script of their title and files".into()),
+            (
+                self.unread,
+                format!("bots whose script is not known count {unread} characters a token"),
+            ),
         ]
         .into_iter()
         .filter(|(number, _)| *number > 0)
@@ -157,12 +273,22 @@ impl Guessed {
     }
 }
 
-fn chars(bot: &Bot, size: &BotSize, guessed: &mut Guessed) -> u64 {
-    if let Some(chars) = size.source_chars {
-        return chars;
+/// A bot's text.
+struct Text {
+    /// Characters that rows or files tell.
+    known: u64,
+    /// Characters that somebody had to make up.
+    guessed: u64,
+    scripts: Scripts,
+}
+
+fn text(bot: &Bot, size: &BotSize, guessed: &mut Guessed) -> Text {
+    let scripts = scripts(bot, size, guessed);
+    if let Some(known) = size.source_chars {
+        return Text { known, guessed: 0, scripts };
     }
     let mut unknown = 0_u64;
-    let mut chars = size.file_chars;
+    let mut chars = 0;
     for address in &bot.documents {
         match address {
             DocumentAddress::Page(_) | DocumentAddress::Video(_) => {
@@ -180,7 +306,27 @@ fn chars(bot: &Bot, size: &BotSize, guessed: &mut Guessed) -> u64 {
     }
     let unknown = unknown.saturating_sub(size.files);
     guessed.files += unknown;
-    chars + unknown * FILE_CHARS
+    Text { known: size.file_chars, guessed: chars + unknown * FILE_CHARS, scripts }
+}
+
+fn scripts(bot: &Bot, size: &BotSize, guessed: &mut Guessed) -> Scripts {
+    if let Some(scripts) = size.scripts.filter(|scripts| scripts.total() > 0) {
+        return scripts;
+    }
+    let files = bot.documents.iter().filter_map(|address| match address {
+        DocumentAddress::File(name) => Some(name.as_str()),
+        _ => None,
+    });
+    match scripts_of_names(files.chain([bot.title.as_str()])) {
+        Some(scripts) => {
+            guessed.named += 1;
+            scripts
+        }
+        None => {
+            guessed.unread += 1;
+            Scripts::default()
+        }
+    }
 }
 
 /// Hours of the run, and hours of all tasks together.
@@ -198,71 +344,4 @@ fn hours(bots: usize, tokens: u64, pace: &Pace) -> (f64, f64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bot::BotKey;
-
-    fn bot(documents: Vec<DocumentAddress>) -> Bot {
-        Bot {
-            key: BotKey { owner: "o".into(), id: "b".into() },
-            title: "t".into(),
-            documents,
-            splitting: Splitting::default(),
-            sync: None,
-        }
-    }
-
-    const PACE: Pace = Pace {
-        in_flight: 10,
-        launches_per_second: 10.0,
-        tokens_per_minute: Some(300_000),
-        fargate: Some((2.0, 4.0)),
-    };
-
-    #[test]
-    fn rows_on_the_source_say_exactly_how_much_text_there_is() {
-        let bot = bot(vec![DocumentAddress::Page("https://a".into())]);
-        let size = BotSize { source_chars: Some(3_000_000), ..BotSize::default() };
-        let estimate = estimate(&[(&bot, size)], &PACE, Some(0.10));
-        assert_eq!((estimate.tokens, estimate.measured), (1_000_000, 1));
-        assert_eq!(estimate.guesses, Vec::<String>::new());
-        assert!((estimate.embedding_usd.unwrap() - 0.10).abs() < 1e-9);
-        // A million tokens at 300 000 a minute.
-        assert!((estimate.hours - (200.0 + 60.0) / 3600.0).abs() < 0.01, "{}", estimate.hours);
-        assert!(estimate.usd().unwrap() > 0.10);
-    }
-
-    #[test]
-    fn what_nobody_has_read_is_guessed_and_said() {
-        let documents = vec![
-            DocumentAddress::Page("https://a".into()),
-            DocumentAddress::Sitemap("https://a/sitemap.xml".into()),
-            DocumentAddress::File("a.txt".into()),
-            DocumentAddress::File("b.txt".into()),
-        ];
-        let bot = bot(documents);
-        let size = BotSize { source_chars: None, file_chars: 6_000, files: 1 };
-        let estimate = estimate(&[(&bot, size)], &PACE, None);
-        let chars = 20_000 + 50 * 20_000 + 6_000 + 50_000;
-        assert_eq!(estimate.tokens, (chars as f64 * 1.25 / 3.0).ceil() as u64);
-        assert_eq!(estimate.chunks, (chars as u64).div_ceil(800));
-        assert_eq!(estimate.guesses.len(), 3);
-        assert_eq!(estimate.usd(), None);
-    }
-
-    #[test]
-    fn a_pdf_holds_less_text_than_its_bytes() {
-        assert_eq!(chars_in_file("a.PDF", 1_000), 150);
-        assert_eq!(chars_in_file("notes", 1_000), 1_000);
-    }
-
-    #[test]
-    fn launches_bound_the_hours_of_many_small_bots() {
-        let bot = bot(vec![]);
-        let bots = vec![(&bot, BotSize { source_chars: Some(30), ..BotSize::default() }); 36_000];
-        let pace = Pace { in_flight: 5_000, fargate: None, ..PACE };
-        let estimate = estimate(&bots, &pace, None);
-        assert!((estimate.hours - 1.0).abs() < 0.01, "{}", estimate.hours);
-        assert_eq!(estimate.tasks_usd, None);
-    }
-}
+mod tests;

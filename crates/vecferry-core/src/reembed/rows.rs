@@ -1,10 +1,11 @@
-//! What a cluster holds of each bot: how many rows, how much text. One query, no text read.
+//! What a cluster holds of each bot: how many rows, how much text, in which scripts.
 
 use std::collections::HashMap;
 
 use crate::error::{Result, Side};
 use crate::knowledge::Knowledge;
 use crate::pg::{Dsn, Session, quote_ident};
+use crate::reembed::script::Scripts;
 
 /// A bot's rows on one cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Held {
     pub chars: u64,
 }
 
-/// Rows and characters of every bot, by id. All rows belong to the bot `""` where the table has no bot column; a table
+/// Rows and characters of every bot, by id; no text leaves the server. All rows belong to the bot `""` where the table has no bot column; a table
 /// that is not there holds nothing.
 ///
 /// # Errors
@@ -67,4 +68,55 @@ pub async fn column_dimensions(
         .query_opt("look at the knowledge table", sql, &[&table, &knowledge.embedding])
         .await?;
     Ok(row.and_then(|row| usize::try_from(row.get::<_, i32>(0)).ok()).filter(|length| *length > 0))
+}
+
+/// Pages of the table that are sampled at most: some thousand chunks, read in a moment.
+const SAMPLED_PAGES: f64 = 1_000.0;
+
+/// Rows of the sample that are read at most, and characters of each. They bound what is held here to a few MB.
+const SAMPLED_ROWS: i64 = 5_000;
+const SAMPLED_CHARS: i32 = 300;
+
+/// Scripts of a sample of each bot's texts, and under `None` those of the whole sample, for bots that it missed. A
+/// bounded number of the table's pages is read, whatever its size; texts are counted and dropped. A table that is not
+/// there gives nothing.
+///
+/// # Errors
+/// [`crate::Error::Postgres`] when the cluster cannot be read, or the table is a view, which has no pages.
+pub async fn scripts(
+    dsn: &Dsn,
+    side: Side,
+    knowledge: &Knowledge,
+) -> Result<HashMap<Option<String>, Scripts>> {
+    let session = Session::open(dsn, side, "sample texts").await?;
+    let doing = "sample the texts of bots";
+    let table = knowledge.table.to_string();
+    // Partitions hold their parent's pages.
+    let pages = "SELECT COALESCE((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(c.oid)), \
+                 pg_relation_size(c.oid))::float8 / current_setting('block_size')::float8 \
+                 FROM pg_class c WHERE c.oid = to_regclass($1)";
+    let Some(row) = session.query_opt(doing, pages, &[&table]).await? else {
+        return Ok(HashMap::new());
+    };
+    let pages: f64 = row.get(0);
+    let percent = (100.0 * SAMPLED_PAGES / pages.max(1.0)).min(100.0);
+    let bot = match &knowledge.bot {
+        Some(column) => format!("COALESCE({}::text, '')", quote_ident(column)),
+        None => "''::text".to_owned(),
+    };
+    let content = quote_ident(&knowledge.content);
+    let sql = format!(
+        "SELECT {bot}, COALESCE(left({content}::text, {SAMPLED_CHARS}), '') \
+         FROM {table} TABLESAMPLE SYSTEM ({percent}) LIMIT {SAMPLED_ROWS}"
+    );
+    let mut scripts: HashMap<Option<String>, Scripts> = HashMap::new();
+    for row in session.query(doing, &sql, &[]).await? {
+        let (bot, text): (String, String) = (row.get(0), row.get(1));
+        let counted = Scripts::of(&text);
+        // A char(n) column pads what is shorter.
+        for whose in [Some(bot.trim_end().to_owned()), None] {
+            scripts.entry(whose).or_default().add(&counted);
+        }
+    }
+    Ok(scripts)
 }

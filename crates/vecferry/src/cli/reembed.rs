@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
+use super::PriceFile;
 use crate::units::{parse_count, parse_duration, parse_rate, parse_size};
 
 /// Arguments of `bots`.
@@ -74,6 +75,8 @@ pub(crate) struct Reembed {
     pub(crate) tasks: Tasks,
     #[command(flatten)]
     pub(crate) store: Store,
+    #[command(flatten)]
+    pub(crate) prices: PriceFile,
 }
 
 /// Which bots take part.
@@ -182,7 +185,7 @@ pub(crate) struct Embedding {
     #[arg(long, value_name = "N", env = "VECFERRY_TOKENS_PER_MINUTE", hide_env_values = true,
           value_parser = parse_count)]
     pub(crate) tokens_per_minute: Option<u64>,
-    /// Price of a million tokens in USD [default: the published one, where it is known]
+    /// Price of a million tokens in USD [default: that of --prices, else the published one, where it is known]
     #[arg(long, value_name = "USD", env = "VECFERRY_PRICE", hide_env_values = true,
           value_parser = parse_rate)]
     pub(crate) price: Option<f64>,

@@ -19,7 +19,7 @@ pub(crate) use reembed::ReembedFile;
 pub(crate) use reembed::{AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, TASKS_KEYS};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 28] = [
+pub(crate) const KEYS: [&str; 29] = [
     "source",
     "source_secret",
     "target",
@@ -42,6 +42,7 @@ pub(crate) const KEYS: [&str; 28] = [
     "apply_start",
     "switch",
     "state",
+    "prices",
     "knowledge",
     "bots",
     "aws",
@@ -81,6 +82,7 @@ pub(crate) struct File {
     pub(crate) target_from_source: Option<String>,
     pub(crate) apply_start: Option<ApplyStart>,
     pub(crate) switch: Option<String>,
+    pub(crate) prices: Option<PathBuf>,
     pub(crate) knowledge: Knowledge,
     pub(crate) reembed: ReembedFile,
 }
@@ -156,6 +158,7 @@ impl File {
             "target_from_source" => self.target_from_source = Some(text(value)?.to_owned()),
             "apply_start" => self.apply_start = Some(apply_start(text(value)?)?),
             "switch" => self.switch = Some(text(value)?.to_owned()),
+            "prices" => self.prices = Some(PathBuf::from(text(value)?)),
             "state" => self.reembed.state = Some(PathBuf::from(text(value)?)),
             "knowledge" => {
                 let knowledge = &mut self.knowledge;
@@ -173,8 +176,8 @@ impl File {
     /// A directory in the file means the same wherever the program is started.
     fn relative_to(&mut self, folder: Option<&Path>) {
         let Some(folder) = folder else { return };
-        if let Some(directory) = &mut self.pg_bin_dir {
-            *directory = folder.join(&*directory);
+        for path in [&mut self.pg_bin_dir, &mut self.prices].into_iter().flatten() {
+            *path = folder.join(&*path);
         }
         self.reembed.relative_to(folder);
     }

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::policy::{Clusters, FollowPolicy, Pattern, Policy};
+use vecferry_core::price::Prices;
 
-use crate::cli::{Aws, Follow, Place, Selection, Work};
+use crate::cli::{Aws, Follow, Place, PriceFile, Selection, Work};
 use crate::error::{Error, Mistake};
 use cluster::Given;
 pub(crate) use file::File;
@@ -129,6 +130,15 @@ impl Settings {
     /// The command that points the application at the other cluster.
     pub(crate) fn switch(&self) -> Option<String> {
         self.file.switch.clone()
+    }
+
+    /// What services cost: the published prices, with those of the operator's file before them.
+    pub(crate) fn prices(&self, flags: &PriceFile) -> Result<Prices, Error> {
+        let published = Prices::published()?;
+        match flags.prices.as_ref().or(self.file.prices.as_ref()) {
+            Some(path) => Ok(published.replaced_by(path)?),
+            None => Ok(published),
+        }
     }
 
     /// The operator's choices, but for the method and what only `follow` asks.

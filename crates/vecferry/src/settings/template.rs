@@ -60,6 +60,10 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # when not set. Relative to this file.
 # state = "vecferry.sqlite"
 
+# TOML file of prices that go before the published ones, value by value: aurora_acu_hour = 0.14 and the like, in USD.
+# Relative to this file.
+# prices = "prices.toml"
+
 # The table that holds the chunks, its columns, and the search the application makes. An empty bot means that the
 # table serves one bot only.
 # [knowledge]

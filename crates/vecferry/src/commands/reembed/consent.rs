@@ -26,8 +26,8 @@ pub(super) struct Offer<'a> {
     pub(super) proven: u64,
     /// Whether unchanged chunks take their vectors from the source.
     pub(super) reuses: bool,
-    /// USD for a million tokens.
-    pub(super) price: Option<f64>,
+    /// What the estimate's money is reckoned with, in words.
+    pub(super) prices: String,
 }
 
 /// The offer for programs. An event of its own, before the run's first.
@@ -41,6 +41,7 @@ struct Json<'a> {
     model: &'a str,
     dimensions: usize,
     usd_per_million_tokens: Option<f64>,
+    prices: &'a str,
     knowledge_base: usize,
     without_documents: usize,
     aliases: u64,
@@ -64,7 +65,8 @@ impl Offer<'_> {
             state: &self.store,
             model: &self.model.id,
             dimensions: self.model.dimensions,
-            usd_per_million_tokens: self.price,
+            usd_per_million_tokens: self.estimate.usd_per_million_tokens,
+            prices: &self.prices,
             knowledge_base: self.listing.knowledge_base.len(),
             without_documents: self.listing.without_documents.len(),
             aliases: self.listing.aliases,
@@ -85,9 +87,9 @@ impl Offer<'_> {
                 counted(estimate.chunks, "chunk")
             ),
             format!("model       {}, {} dimensions", self.model.id, self.model.dimensions),
-            format!("tokens      about {}", count(estimate.tokens)),
+            format!("tokens      {}", self.tokens_line()),
             format!("price       {}", self.price_line()),
-            format!("time        about {}", duration(estimate.hours * 3600.0)),
+            format!("time        about {}", duration(estimate.expected.hours * 3600.0)),
             format!("tasks       {}", self.runner),
             format!("state       {}", self.store),
         ];
@@ -106,16 +108,29 @@ impl Offer<'_> {
             let reuse = if self.reuses { "; unchanged chunks cost nothing" } else { "" };
             lines.push(format!("measured    {bots} by the rows of the source{reuse}"));
         }
+        lines.push(format!("prices      {}", self.prices));
         lines.extend(estimate.guesses.iter().map(|guess| format!("guessed     {guess}")));
         lines.join("\n")
+    }
+
+    /// The expected number, and the range where it says more.
+    fn tokens_line(&self) -> String {
+        let estimate = &self.estimate;
+        let [low, expected, high] =
+            [estimate.low, estimate.expected, estimate.high].map(|amount| count(amount.tokens));
+        if low == high {
+            return format!("about {expected}");
+        }
+        format!("about {expected}, from {low} to {high}")
     }
 
     fn price_line(&self) -> String {
         let estimate = &self.estimate;
         let tasks = estimate
+            .expected
             .tasks_usd
             .map_or(String::new(), |usd| format!(" and {} for tasks", money(usd)));
-        match (self.price, estimate.embedding_usd) {
+        match (estimate.usd_per_million_tokens, estimate.expected.embedding_usd) {
             (Some(0.0), _) => format!("nothing for the model{tasks}"),
             (Some(price), Some(usd)) => {
                 format!("{} for the model ({} per million tokens){tasks}", money(usd), money(price))

@@ -11,20 +11,20 @@ use vecferry_core::bot::{Bot, BotKey};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::preflight::{Finding, Report, Severity};
+use vecferry_core::price::Prices;
+use vecferry_core::reembed::estimate::{BotSize, Estimate, Pace, Terms, estimate};
 use vecferry_core::reembed::registry::{BotRegistry, Listing, OddItem};
 use vecferry_core::reembed::rows::column_dimensions;
 use vecferry_core::reembed::store::{BotState, MigrationStore};
 use vecferry_core::reembed::task::TaskRunner;
-use vecferry_core::reembed::{
-    ReembedOrder, Summary, TaskPolicy, precheck, price, run as reembed, store,
-};
+use vecferry_core::reembed::{ReembedOrder, Summary, TaskPolicy, precheck, run as reembed, store};
 use vecferry_core::{Error as CoreError, Side};
 use vecferry_embed::embedder::{Embedder, Model};
 use vecferry_embed::work::LocalTasks;
 
 use super::bots::selection;
 use super::worker;
-use crate::cli::{LostDocuments, Migrate, Reembed};
+use crate::cli::{Aws, LostDocuments, Migrate, Reembed};
 use crate::error::{Error, Exit, GO_ON, Mistake};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -72,6 +72,7 @@ impl Resolved {
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let flags = &args.reembed;
     let resolved = resolve(flags, settings).await?;
+    let prices = settings.prices(&flags.prices)?;
     let state = settings.state(&flags.store);
     let store = services::store(state.as_deref(), resolved.target.as_ref()).await?;
     let services = Services::new(settings.aws(&flags.aws));
@@ -82,10 +83,10 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     let listing = understood(registry.list().await?, flags.skip_odd)?;
     let selection = selection(&flags.selection)?;
     let mut listing = selection.apply(listing)?;
-    let settings = recorded(registry.as_ref(), &model, &resolved.knowledge);
+    let recorded = recorded(registry.as_ref(), &model, &resolved.knowledge);
     let proven = match args.restart {
         true => HashSet::new(),
-        false => proven(store.as_ref(), &settings).await?,
+        false => proven(store.as_ref(), &recorded).await?,
     };
     listing.bots.retain(|bot| !proven.contains(&bot.key));
     let bots = &listing.bots;
@@ -93,6 +94,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         Workshop { resolved: &resolved, services: &services, folder: folder.path(), bots };
     let (runner, fargate) = workshop.runner(registry.clone(), embedder).await?;
     let policy = policy(&resolved, runner.as_ref()).await?;
+    let pace = pace(&resolved, &policy, fargate);
     let sizes = workshop.sizes(&listing, ui).await?;
     let offer = Offer {
         registry: registry.describe(),
@@ -102,9 +104,9 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         listing: &listing,
         proven: proven.len() as u64,
         target: resolved.target.as_ref(),
-        estimate: offer_estimate(&resolved, &listing, &sizes, &policy, fargate),
-        reuses: resolved.source.is_some() && resolved.model.id == resolved.model.source_model,
-        price: price_of(&resolved.model),
+        estimate: estimated(&resolved, &prices, &listing, &sizes, &pace),
+        reuses: reuses(&resolved),
+        prices: prices.note(region(&resolved, &settings.aws(&flags.aws)).as_deref()),
     };
     offer.show(ui)?;
     offer.within(flags.max_cost)?;
@@ -113,7 +115,7 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
     }
     offer.ask(args.yes.yes, args.restart, ui)?;
     let order = ReembedOrder {
-        settings,
+        settings: recorded,
         environment: environment(&resolved, &policy, &model)?,
         target: resolved.target.clone(),
         restart: args.restart,
@@ -271,11 +273,7 @@ impl Workshop<'_> {
     }
 
     /// How much text each bot has.
-    async fn sizes(
-        &self,
-        listing: &Listing,
-        ui: &Ui,
-    ) -> Result<Vec<vecferry_core::reembed::estimate::BotSize>, Error> {
+    async fn sizes(&self, listing: &Listing, ui: &Ui) -> Result<Vec<BotSize>, Error> {
         let sources =
             self.services.sources(&self.resolved.documents, self.folder, self.bots).await?;
         let Resolved { source, knowledge, .. } = self.resolved;
@@ -307,31 +305,49 @@ async fn policy(resolved: &Resolved, runner: &dyn TaskRunner) -> Result<TaskPoli
     })
 }
 
-fn price_of(model: &ModelSettings) -> Option<f64> {
+/// USD for a million tokens: what the operator says, else what is known of Bedrock's model.
+fn price_of(model: &ModelSettings, prices: &Prices) -> Option<f64> {
     let published = match &model.at {
-        ModelAt::Bedrock { .. } => price::per_million_tokens(&model.id),
+        ModelAt::Bedrock { .. } => prices.embedding(&model.id).map(|quote| quote.usd),
         ModelAt::OpenAi { .. } => None,
         ModelAt::Local { .. } => Some(0.0),
     };
     model.price.or(published)
 }
 
-fn offer_estimate(
-    resolved: &Resolved,
-    listing: &Listing,
-    sizes: &[vecferry_core::reembed::estimate::BotSize],
-    policy: &TaskPolicy,
-    fargate: Option<(f64, f64)>,
-) -> vecferry_core::reembed::estimate::Estimate {
-    use vecferry_core::reembed::estimate::{Pace, estimate};
-    let bots: Vec<_> = listing.bots.iter().zip(sizes.iter().copied()).collect();
-    let pace = Pace {
+/// The region that is paid for, where it is known.
+fn region(resolved: &Resolved, aws: &Aws) -> Option<String> {
+    let models = match &resolved.model.at {
+        ModelAt::Bedrock { region } => region.clone(),
+        _ => None,
+    };
+    models.or_else(|| aws.region.clone())
+}
+
+/// Whether unchanged chunks take their vectors from the source.
+fn reuses(resolved: &Resolved) -> bool {
+    resolved.source.is_some() && resolved.model.id == resolved.model.source_model
+}
+
+fn pace(resolved: &Resolved, policy: &TaskPolicy, fargate: Option<(f64, f64)>) -> Pace {
+    Pace {
         in_flight: policy.in_flight,
         launches_per_second: policy.launches_per_second,
         tokens_per_minute: resolved.model.tokens_per_minute,
         fargate,
-    };
-    estimate(&bots, &pace, price_of(&resolved.model))
+    }
+}
+
+fn estimated(
+    resolved: &Resolved,
+    prices: &Prices,
+    listing: &Listing,
+    sizes: &[BotSize],
+    pace: &Pace,
+) -> Estimate {
+    let bots: Vec<_> = listing.bots.iter().zip(sizes.iter().copied()).collect();
+    let usd_per_million_tokens = price_of(&resolved.model, prices);
+    estimate(&bots, &Terms { pace, usd_per_million_tokens, prices, reuses: reuses(resolved) })
 }
 
 /// What must be the same when the run is continued.

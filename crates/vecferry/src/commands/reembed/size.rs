@@ -1,6 +1,7 @@
-//! How much text each bot has, as far as that can be told without reading any: the rows of the source, else the sizes
-//! of uploaded files.
+//! How much text each bot has and in which scripts, as far as that can be told without reading all of it: the rows of the
+//! source and a sample of their texts, else the sizes of uploaded files.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -10,7 +11,8 @@ use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::reembed::estimate::{BotSize, chars_in_file};
 use vecferry_core::reembed::registry::Listing;
-use vecferry_core::reembed::rows::held;
+use vecferry_core::reembed::rows::{Held, held, scripts};
+use vecferry_core::reembed::script::Scripts;
 use vecferry_embed::document::DocumentSource;
 use vecferry_embed::sources::Sources;
 
@@ -28,24 +30,12 @@ pub(super) async fn sizes(
     knowledge: &Knowledge,
     ui: &Ui,
 ) -> Vec<BotSize> {
-    let held = match source {
-        Some(source) => match held(source, Side::Source, knowledge).await {
-            Ok(held) => held,
-            Err(error) => {
-                ui.insist(&format!("the source's rows are not known: {error}"));
-                Default::default()
-            }
-        },
-        None => Default::default(),
+    let rows = match source {
+        Some(source) => Rows::read(source, knowledge, ui).await,
+        None => Rows::default(),
     };
-    let mut sizes: Vec<BotSize> = listing
-        .bots
-        .iter()
-        .map(|bot| {
-            let chars = held.get(&bot.key.id).map(|held| held.chars).filter(|chars| *chars > 0);
-            BotSize { source_chars: chars, ..BotSize::default() }
-        })
-        .collect();
+    let mut sizes: Vec<BotSize> =
+        listing.bots.iter().map(|bot| rows.size(bot, knowledge.bot.is_some())).collect();
     let sources = Arc::new(sources);
     let mut asking = JoinSet::new();
     for (at, bot) in listing.bots.iter().enumerate() {
@@ -62,6 +52,43 @@ pub(super) async fn sizes(
         keep(Some(asked), &mut sizes);
     }
     sizes
+}
+
+/// What the source's rows tell.
+#[derive(Default)]
+struct Rows {
+    held: HashMap<String, Held>,
+    scripts: HashMap<Option<String>, Scripts>,
+}
+
+impl Rows {
+    async fn read(source: &Dsn, knowledge: &Knowledge, ui: &Ui) -> Rows {
+        let held = match held(source, Side::Source, knowledge).await {
+            Ok(held) => held,
+            Err(error) => {
+                ui.insist(&format!("the source's rows are not known: {error}"));
+                return Rows::default();
+            }
+        };
+        let scripts = match scripts(source, Side::Source, knowledge).await {
+            Ok(scripts) => scripts,
+            Err(error) => {
+                ui.insist(&format!("the scripts of the source's texts are not known: {error}"));
+                HashMap::new()
+            }
+        };
+        Rows { held, scripts }
+    }
+
+    /// A bot's. In a table that names no bots, all rows are the one bot's.
+    fn size(&self, bot: &Bot, named: bool) -> BotSize {
+        let id = if named { bot.key.id.as_str() } else { "" };
+        let chars = self.held.get(id).map(|held| held.chars).filter(|chars| *chars > 0);
+        // A bot that the sample missed is written like the others.
+        let sampled = self.scripts.get(&Some(id.to_owned())).or_else(|| self.scripts.get(&None));
+        let scripts = chars.and(sampled).copied();
+        BotSize { source_chars: chars, scripts, ..BotSize::default() }
+    }
 }
 
 fn keep(asked: Option<Result<(usize, BotSize), tokio::task::JoinError>>, sizes: &mut [BotSize]) {
