@@ -6,6 +6,7 @@
 mod account;
 mod bedrock;
 mod bots;
+pub mod cluster;
 mod documents;
 mod failure;
 pub mod permission;

@@ -31,6 +31,7 @@ pub mod chat;
 pub mod corpus;
 pub mod ecs;
 pub mod papers;
+pub mod rds;
 pub mod site;
 pub mod vectors;
 

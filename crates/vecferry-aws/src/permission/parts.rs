@@ -235,7 +235,8 @@ const OWN: [&str; 3] = ["cluster:vecferry-*", "db:vecferry-*", "cluster-snapshot
 /// `restore`, and `cleanup` of what it made. It makes only what is called `vecferry-…` and carries the migration's tag,
 /// and changes or deletes nothing else.
 pub(super) fn restore(scope: &Scope) -> Vec<Statement> {
-    [make_cluster(scope), keep_cluster(scope), remove_cluster(scope)].concat()
+    [make_cluster(scope), note_on_target(scope), keep_cluster(scope), remove_cluster(scope)]
+        .concat()
 }
 
 fn make_cluster(scope: &Scope) -> Vec<Statement> {
@@ -280,6 +281,34 @@ fn make_cluster(scope: &Scope) -> Vec<Statement> {
             "whatever is made is tagged with the migration, which is how cleanup finds it",
         )
         .tagged(TAG_ASKED),
+    ]
+}
+
+/// What `restore` notes on the target's own cluster, and changes there when it is asked to.
+fn note_on_target(scope: &Scope) -> Vec<Statement> {
+    let ours = |statement: Statement| {
+        statement.only_if("ForAllValues:StringLike", "aws:TagKeys", "vecferry:*".to_owned())
+    };
+    vec![
+        ours(statement(
+            "NoteOnTarget",
+            &["rds:AddTagsToResource", "rds:RemoveTagsFromResource"],
+            scope.rds(&["cluster:*"]),
+            "the migration's id, and the target's capacity before it is raised, are kept as tags of the target's cluster",
+        )),
+        statement(
+            "RaiseTargetCapacity",
+            &["rds:ModifyDBCluster"],
+            scope.rds(&["cluster:*"]),
+            "--raise-target-capacity changes the target's cluster, which has to carry what it was before",
+        )
+        .tagged("aws:ResourceTag/vecferry:capacity"),
+        statement(
+            "FindOwnSecrets",
+            &["secretsmanager:ListSecrets"],
+            any(),
+            "cleanup finds secrets by their tags; the service knows no narrower resource",
+        ),
     ]
 }
 

@@ -4,6 +4,7 @@
 
 mod bedrock;
 mod bots;
+mod cluster;
 mod documents;
 mod interruption;
 mod rig;

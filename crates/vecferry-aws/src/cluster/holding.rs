@@ -1,0 +1,260 @@
+//! What was made for a target and stands: decided from what there is, by tags alone.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::capacity;
+use super::facts::{Capacity, Cluster, Instance, Snapshot};
+use super::names::TargetName;
+use super::secret;
+
+/// What it is, in the order of removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An instance of the temporary cluster; it goes before its cluster.
+    Instance,
+    /// The temporary cluster.
+    Cluster,
+    /// The target's capacity, which was raised.
+    Capacity,
+    /// The temporary cluster's secret.
+    Secret,
+    /// A snapshot that was taken for the migration.
+    Snapshot,
+    /// The note on the target's cluster that a restore was begun; it goes last.
+    Reservation,
+}
+
+impl Kind {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Instance => "temporary instance",
+            Kind::Cluster => "temporary cluster",
+            Kind::Capacity => "raised capacity",
+            Kind::Secret => "secret",
+            Kind::Snapshot => "snapshot",
+            Kind::Reservation => "tag",
+        }
+    }
+}
+
+/// Something that was made for a target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Holding {
+    /// What it is.
+    pub kind: Kind,
+    /// Its identifier; of a capacity or tag that of the target's cluster.
+    pub id: String,
+    /// ARN; of a capacity or tag that of the target's cluster.
+    pub arn: String,
+    /// Migration id; of a capacity none.
+    pub migration: Option<String>,
+    /// Its state, where it has one.
+    pub status: Option<String>,
+    /// What removing it does, or why it stays.
+    pub effect: String,
+    /// Whether it stays.
+    pub kept: bool,
+    /// Of a capacity: what is set back.
+    pub capacity: Option<Capacity>,
+}
+
+/// What there is in the account and region.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inventory {
+    pub(super) clusters: Vec<Cluster>,
+    pub(super) instances: Vec<Instance>,
+    pub(super) snapshots: Vec<Snapshot>,
+    pub(super) secrets: Vec<secret::Found>,
+}
+
+/// What of it is this target's, in the order of removal. `cluster` is the target's own, if it is there.
+pub(super) fn decide(
+    inventory: &Inventory,
+    target: &TargetName,
+    cluster: Option<&Cluster>,
+) -> Vec<Holding> {
+    let of = |tags: &BTreeMap<String, String>| target.migration(tags).map(str::to_owned);
+    let mut found = Vec::new();
+    for one in inventory.instances.iter() {
+        if let Some(migration) = of(&one.tags) {
+            let base = Holding::new(Kind::Instance, &one.id, &one.arn, migration);
+            found.push(Holding { status: Some(one.status.clone()), ..base });
+        }
+    }
+    for one in &inventory.clusters {
+        if let Some(migration) = of(&one.tags) {
+            let base = Holding::new(Kind::Cluster, &one.id, &one.arn, migration);
+            let base = Holding { status: Some(one.status.clone()), ..base };
+            found.push(match foreign(one, inventory, target) {
+                Some(other) => base.keep(format!("somebody else's instance {other} is in it")),
+                None => base,
+            });
+        }
+    }
+    for one in &inventory.secrets {
+        if let Some(migration) = of(&one.tags) {
+            found.push(Holding::new(Kind::Secret, &one.name, &one.arn, migration));
+        }
+    }
+    for one in inventory.snapshots.iter().filter(|one| one.kind == "manual") {
+        if let Some(migration) = of(&one.tags) {
+            let base = Holding::new(Kind::Snapshot, &one.id, &one.arn, migration);
+            let base = Holding { status: Some(one.status.clone()), ..base };
+            found.push(match inventory.clusters.iter().any(|cluster| one.is_of(cluster)) {
+                true => base,
+                // What of the cluster is left may be this alone.
+                false => {
+                    base.keep(format!("its cluster {} is gone: delete it yourself", one.cluster))
+                }
+            });
+        }
+    }
+    found.extend(cluster.into_iter().flat_map(|cluster| on_the_target(cluster, target)));
+    found.sort_by_key(|holding| holding.kind);
+    found
+}
+
+impl Holding {
+    fn new(kind: Kind, id: &str, arn: &str, migration: String) -> Holding {
+        let effect = match kind {
+            Kind::Instance | Kind::Cluster => "deletes it, without a last snapshot",
+            Kind::Secret => "deletes it at once",
+            Kind::Snapshot => "deletes it; its cluster is there",
+            Kind::Capacity => "sets it back",
+            Kind::Reservation => "removes it",
+        };
+        Holding {
+            kind,
+            id: id.to_owned(),
+            arn: arn.to_owned(),
+            migration: Some(migration),
+            status: None,
+            effect: effect.to_owned(),
+            kept: false,
+            capacity: None,
+        }
+    }
+
+    fn keep(self, why: String) -> Holding {
+        Holding { effect: why, kept: true, ..self }
+    }
+}
+
+/// An instance of our cluster that is not ours: with it the cluster cannot go.
+fn foreign<'a>(
+    cluster: &'a Cluster,
+    inventory: &Inventory,
+    target: &TargetName,
+) -> Option<&'a String> {
+    // A multi-AZ cluster makes its instances itself, and they go with it.
+    let made_by_rds = cluster.engine == "postgres";
+    let ours = |name: &String| {
+        let instance = inventory.instances.iter().find(|instance| instance.id == *name);
+        // One that is not listed has gone between the two calls.
+        instance.is_none_or(|instance| target.migration(&instance.tags).is_some())
+    };
+    cluster.members.iter().find(|name| !made_by_rds && !ours(name))
+}
+
+/// What was noted on, and changed at, the target's cluster.
+fn on_the_target(cluster: &Cluster, target: &TargetName) -> Vec<Holding> {
+    let holding = |kind, migration| Holding::new(kind, &cluster.id, &cluster.arn, migration);
+    let raised = capacity::before(cluster).map(|before| Holding {
+        migration: None,
+        effect: format!("sets it back to {before} ACUs"),
+        capacity: Some(before),
+        ..holding(Kind::Capacity, String::new())
+    });
+    let key = target.reservation();
+    let reserved = cluster.tags.get(&key).map(|migration| Holding {
+        effect: format!("removes {key}"),
+        ..holding(Kind::Reservation, migration.clone())
+    });
+    raised.into_iter().chain(reserved).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::survey::tests::{cluster, snapshot, survey};
+    use super::*;
+
+    fn tags(target: &str) -> BTreeMap<String, String> {
+        [("vecferry:migration", "m"), ("vecferry:target", target)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    const OURS: &str = "target.rds:5432/kb";
+
+    fn instance(id: &str, target: &str) -> Instance {
+        let tags = if target.is_empty() { BTreeMap::new() } else { tags(target) };
+        Instance { id: id.into(), cluster: "c".into(), tags, ..Instance::default() }
+    }
+
+    fn kinds(inventory: &Inventory, own: Option<&Cluster>) -> Vec<(Kind, String, bool)> {
+        let found = decide(inventory, &survey().target, own);
+        found.into_iter().map(|one| (one.kind, one.id, one.kept)).collect()
+    }
+
+    #[test]
+    fn only_what_carries_the_tag_of_this_target_is_found_in_the_order_of_removal() {
+        let temporary = Cluster { tags: tags(OURS), members: vec!["i".into()], ..cluster("c") };
+        let secret = secret::Found { name: "vecferry/m".into(), arn: "a".into(), tags: tags(OURS) };
+        let other = secret::Found { tags: tags("target.rds:5432/kb2"), ..secret.clone() };
+        let inventory = Inventory {
+            clusters: vec![
+                // The right name alone makes nothing ours.
+                cluster("vecferry-0198c3f1-1a2b3c4d5e6f"),
+                Cluster { tags: tags("other.rds:5432/kb"), ..cluster("other") },
+                temporary,
+                cluster("live"),
+            ],
+            instances: vec![instance("i", OURS), instance("j", "other.rds:5432/kb")],
+            snapshots: vec![
+                Snapshot { tags: tags(OURS), ..snapshot("taken", "live", "2026-01-01T00:00:00Z") },
+                snapshot("final", "gone", "2026-01-01T00:00:00Z"),
+            ],
+            secrets: vec![secret, other],
+        };
+        let mut target = cluster("target");
+        target.tags.insert("vecferry:capacity".into(), "0.5-5".into());
+        target.tags.insert("vecferry:restore/kb".into(), "m".into());
+        target.tags.insert("vecferry:restore/kb2".into(), "n".into());
+        let expected = [
+            (Kind::Instance, "i", false),
+            (Kind::Cluster, "c", false),
+            (Kind::Capacity, "target", false),
+            (Kind::Secret, "vecferry/m", false),
+            (Kind::Snapshot, "taken", false),
+            (Kind::Reservation, "target", false),
+        ];
+        let expected = expected.map(|(kind, id, kept)| (kind, id.to_owned(), kept));
+        assert_eq!(kinds(&inventory, Some(&target)), expected);
+        assert_eq!(kinds(&inventory, None).len(), 4, "the target's cluster is gone");
+    }
+
+    #[test]
+    fn a_cluster_with_somebody_elses_instance_stays() {
+        let members = vec!["i".into(), "theirs".into()];
+        let inventory = Inventory {
+            clusters: vec![Cluster { tags: tags(OURS), members, ..cluster("c") }],
+            instances: vec![instance("i", OURS), instance("theirs", "")],
+            ..Inventory::default()
+        };
+        let found = decide(&inventory, &survey().target, None);
+        assert!(found[1].kept && found[1].effect.contains("theirs"), "{found:?}");
+    }
+
+    #[test]
+    fn the_last_snapshot_of_a_cluster_that_is_gone_stays() {
+        let taken =
+            Snapshot { tags: tags(OURS), ..snapshot("taken", "gone", "2026-01-01T00:00:00Z") };
+        let automated = Snapshot { kind: "automated".into(), ..taken.clone() };
+        let inventory = Inventory { snapshots: vec![taken, automated], ..Inventory::default() };
+        assert_eq!(kinds(&inventory, None), [(Kind::Snapshot, "taken".to_owned(), true)]);
+    }
+}

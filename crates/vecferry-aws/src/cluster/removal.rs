@@ -1,0 +1,130 @@
+//! Ending what was made: listed first, and exactly what was listed is deleted.
+
+use tokio_util::sync::CancellationToken;
+use vecferry_core::Result;
+
+use super::capacity;
+use super::holding::{Holding, Inventory, Kind, decide};
+use super::names::TargetName;
+use super::progress::Report;
+use super::rds::Rds;
+use super::secret::Secrets;
+use super::survey::target_among;
+use super::wait::{Patience, Waiting};
+use crate::account::Account;
+
+/// Lists what was made for this target and stands, in the order of removal. `identifier` names the target's cluster
+/// where its address does not.
+///
+/// # Errors
+/// [`vecferry_core::Error::Service`] when RDS or Secrets Manager cannot be read.
+pub async fn holdings(
+    account: &Account,
+    target: &TargetName,
+    identifier: Option<&str>,
+) -> Result<Vec<Holding>> {
+    let rds = Rds::new(account);
+    let inventory = Inventory {
+        clusters: rds.clusters().await?,
+        instances: rds.instances().await?,
+        snapshots: rds.snapshots().await?,
+        secrets: Secrets::new(account).ours().await?,
+    };
+    Ok(decide(&inventory, target, target_among(&inventory.clusters, target, identifier)))
+}
+
+/// Removes what was listed, but for what is kept, and waits until it is gone. Killed in the middle it is listed and run
+/// again: what is left still carries its tags.
+///
+/// # Errors
+/// [`vecferry_core::Error::Service`] when AWS refuses, [`vecferry_core::Error::Refused`] when the limit has passed.
+pub async fn remove(
+    account: &Account,
+    target: &TargetName,
+    holdings: &[Holding],
+    patience: Patience,
+    (report, cancel): (Report<'_>, &CancellationToken),
+) -> Result<()> {
+    let (rds, secrets) = (Rds::new(account), Secrets::new(account));
+    let mut waiting = Waiting::new(patience, report, cancel);
+    for holding in holdings.iter().filter(|holding| !holding.kept) {
+        waiting.check()?;
+        let Holding { id, arn, .. } = holding;
+        match holding.kind {
+            Kind::Instance => instance_gone(&rds, target, id, &mut waiting).await?,
+            Kind::Cluster => cluster_gone(&rds, target, id, &mut waiting).await?,
+            Kind::Capacity => {
+                if let Some(before) = holding.capacity {
+                    capacity::lower(&rds, id, before, &mut waiting).await?;
+                }
+            }
+            Kind::Secret => {
+                waiting.doing(format!("delete the secret {id}"));
+                secrets.delete(arn).await?;
+            }
+            Kind::Snapshot => snapshot_gone(&rds, id, &mut waiting).await?,
+            Kind::Reservation => rds.untag(arn, &target.reservation()).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the instance, if it is still ours, and waits until it is gone.
+async fn instance_gone(
+    rds: &Rds,
+    target: &TargetName,
+    id: &str,
+    waiting: &mut Waiting<'_>,
+) -> Result<()> {
+    waiting.doing(format!("delete the instance {id}"));
+    loop {
+        waiting.check()?;
+        let outcome = match rds.instance(id).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(now)) if target.migration(&now.tags).is_none() => return Ok(()),
+            Ok(Some(now)) if now.status == "deleting" => Ok(now.status),
+            Ok(Some(now)) => rds.delete_instance(id).await.map(|()| now.status),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(status) => waiting.pause_for("instance", id, &status).await?,
+            Err(error) => waiting.pause_after(error).await?,
+        }
+    }
+}
+
+/// The same of the cluster.
+async fn cluster_gone(
+    rds: &Rds,
+    target: &TargetName,
+    id: &str,
+    waiting: &mut Waiting<'_>,
+) -> Result<()> {
+    waiting.doing(format!("delete the cluster {id}"));
+    loop {
+        waiting.check()?;
+        let outcome = match rds.cluster(id).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(now)) if target.migration(&now.tags).is_none() => return Ok(()),
+            Ok(Some(now)) if now.status == "deleting" => Ok(now.status),
+            Ok(Some(now)) => rds.delete_cluster(id).await.map(|()| now.status),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(status) => waiting.pause_for("cluster", id, &status).await?,
+            Err(error) => waiting.pause_after(error).await?,
+        }
+    }
+}
+
+/// Deletes the snapshot once it can be: one that is being taken cannot.
+async fn snapshot_gone(rds: &Rds, id: &str, waiting: &mut Waiting<'_>) -> Result<()> {
+    waiting.doing(format!("delete the snapshot {id}"));
+    loop {
+        waiting.check()?;
+        match rds.delete_snapshot(id).await {
+            Ok(()) => return Ok(()),
+            Err(error) => waiting.pause_after(error).await?,
+        }
+    }
+}
