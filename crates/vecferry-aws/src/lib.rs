@@ -11,6 +11,7 @@ mod documents;
 mod failure;
 pub mod permission;
 mod secret;
+pub mod stack;
 mod table_role;
 mod tasks;
 

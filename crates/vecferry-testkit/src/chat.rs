@@ -2,8 +2,10 @@
 //! documents, the secret of its database. Made in moto, for tests of any crate.
 
 mod bot;
+mod stack;
 
 pub use bot::{ChatBot, Release, alias, conversation, ghost};
+pub use stack::ChatStack;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use reqwest::Method;

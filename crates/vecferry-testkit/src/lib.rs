@@ -30,6 +30,7 @@ pub mod bedrock;
 pub mod chat;
 pub mod corpus;
 pub mod ecs;
+pub mod iam;
 pub mod papers;
 pub mod rds;
 pub mod site;

@@ -150,6 +150,11 @@ pub(crate) struct Init {
     #[arg(long, env = "VECFERRY_FORCE", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) force: bool,
+    /// CloudFormation stack of a deployed Bedrock Chat to fill the file from [default: none]
+    #[arg(long, value_name = "NAME", env = "VECFERRY_STACK", hide_env_values = true)]
+    pub(crate) stack: Option<String>,
+    #[command(flatten)]
+    pub(crate) aws: Aws,
 }
 
 /// Arguments of `check`.

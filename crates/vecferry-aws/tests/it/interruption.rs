@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum Fate {
     /// It is answered by DynamoDB's request for fewer requests.
     Throttled,
+    /// The same from a service that answers in XML.
+    ThrottledInXml,
     /// It is done, and its answer is lost with the connection.
     AnswerLost,
 }
@@ -91,12 +93,21 @@ fn pass(
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let fate = next();
-    if fate == Some(Fate::Throttled) {
-        let said = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}"#;
+    let throttle = match fate {
+        Some(Fate::Throttled) => Some((
+            "application/x-amz-json-1.0",
+            r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}"#,
+        )),
+        Some(Fate::ThrottledInXml) => Some((
+            "text/xml",
+            "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>",
+        )),
+        _ => None,
+    };
+    if let Some((kind, said)) = throttle {
         return write!(
             client,
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{said}",
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{said}",
             said.len()
         );
     }

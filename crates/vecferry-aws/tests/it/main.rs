@@ -9,4 +9,5 @@ mod documents;
 mod interruption;
 mod rig;
 mod secret;
+mod stack;
 mod tasks;

@@ -45,6 +45,25 @@ impl Wire {
         self.json(&SECRETS_MANAGER, operation, body).await
     }
 
+    /// One operation of CloudFormation, which speaks forms and XML; the answer is dropped.
+    pub(crate) async fn cloudformation(
+        &self,
+        operation: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<()> {
+        let all = [("Action", operation), ("Version", "2010-05-15")];
+        let pairs: Vec<String> = all
+            .iter()
+            .chain(parameters)
+            .map(|(name, value)| format!("{name}={}", percent(value)))
+            .collect();
+        let request = self
+            .signed(Method::POST, "/", "cloudformation")
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(pairs.join("&"));
+        answer(operation, request).await.map(drop)
+    }
+
     async fn json(&self, service: &Service, operation: &str, body: &Value) -> Result<Value> {
         let request = self
             .signed(Method::POST, "/", service.name)

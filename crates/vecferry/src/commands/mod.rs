@@ -24,11 +24,11 @@ use crate::ui::Ui;
 pub(crate) async fn run(cli: &Cli, ui: &Ui) -> Result<Exit, Error> {
     // The only command that must work with a settings file that is absent or wrong.
     if let Command::Init(args) = &cli.command {
-        return init::run(args, &cli.place, ui);
+        return init::run(args, &cli.place, ui).await;
     }
     let settings = Settings::read(&cli.place)?;
     match &cli.command {
-        Command::Init(args) => init::run(args, &cli.place, ui),
+        Command::Init(args) => init::run(args, &cli.place, ui).await,
         Command::Check(args) => check::run(args, &settings, ui).await,
         Command::Plan(args) => plan::run(args, &settings, ui).await,
         Command::Bots(args) => bots::run(args, &settings, ui).await,

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod file;
+mod filled;
 mod reembed;
 mod scope;
 mod template;
@@ -18,6 +19,7 @@ use crate::cli::{Aws, Follow, Place, PriceFile, Selection, Work};
 use crate::error::{Error, Mistake};
 use cluster::Given;
 pub(crate) use file::File;
+pub(crate) use filled::{Known, Value, filled};
 pub(crate) use reembed::{
     DocumentSettings, EcsAt, ModelAt, ModelSettings, RegistryAt, RunnerAt, TaskSettings,
 };

@@ -7,6 +7,7 @@ mod content;
 mod cutover;
 mod disturbed;
 mod following;
+mod init;
 mod killed;
 mod killed_following;
 mod life;

@@ -1,0 +1,8 @@
+//! A deployed Bedrock Chat, found from its CloudFormation stack: which settings its outputs and its task definition's
+//! environment give ([`discover`], pure), and how they are read ([`read`]). Nothing is changed.
+
+mod discover;
+mod read;
+
+pub use discover::{Discovery, Doubled, Found, Generation, Item, Missing, Output, discover};
+pub use read::{Deployed, read};
