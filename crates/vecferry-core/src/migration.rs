@@ -44,6 +44,9 @@ pub struct RunOptions {
     pub detach: bool,
     /// What `plan` estimated, recorded to be set beside the outcome.
     pub estimates: Vec<(Phase, f64)>,
+    /// The id that a migration which begins now gets, where something outside carries it already (the tags of a
+    /// restored cluster); made anew when `None`, or when the target has a record of it.
+    pub id: Option<String>,
 }
 
 /// What one attempt leaves for the next.
@@ -133,15 +136,17 @@ async fn run_once(
     };
     let route = route(record.as_ref(), policy)?;
     let may_silence = inspect_server(&control).await?.can_set_replication_role;
+    let id = match &record {
+        Some(record) => record.id.clone(),
+        None => new_id(&control, attempts.options.id.as_ref()).await?,
+    };
     let run = Run {
         clusters,
         policy,
         reporter,
         cancel,
         control,
-        id: record
-            .as_ref()
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), |record| record.id.clone()),
+        id,
         route,
         target_may_silence_triggers: may_silence,
     };
@@ -154,6 +159,20 @@ async fn run_once(
     }
     outcome.map_err(|(_, _, error)| error)?;
     run.summarize(begun).await
+}
+
+/// The id of a migration that begins. One that was used is not used again: records are found by it.
+async fn new_id(control: &Session, asked: Option<&String>) -> Result<String> {
+    if let Some(asked) = asked {
+        let known = match store::exists(control).await? {
+            true => MigrationRecord::all(control).await?,
+            false => Vec::new(),
+        };
+        if known.iter().all(|record| record.id != *asked) {
+            return Ok(asked.clone());
+        }
+    }
+    Ok(uuid::Uuid::now_v7().to_string())
 }
 
 /// The route of the migration on the target, or of a new one as the policy asks.

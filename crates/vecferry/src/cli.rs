@@ -6,6 +6,7 @@ mod crossing;
 mod policy;
 mod price;
 mod reembed;
+mod restore;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use reembed::{
     Aws, BotSelection, Bots, Documents, Embedding, LostDocuments, Provider, Reembed, Registry,
     Runner, Store, Tasks, Worker,
 };
+pub(crate) use restore::{Restore, TargetAt, TemporaryCluster};
 
 /// Move pgvector knowledge bases between PostgreSQL clusters and prove the result
 ///
@@ -53,6 +55,7 @@ pub(crate) struct Place {
     pub(crate) config: Option<PathBuf>,
     /// Cluster the data comes from, postgresql://user@host:port/database [default: `source` of the file]
     ///
+    /// `snapshot`, or `snapshot:ID`, is the cluster that `vecferry restore` made for this target.
     /// A password may stand in the URL, or in VECFERRY_SOURCE_PASSWORD, or in PGPASSWORD.
     #[arg(
         long,
@@ -122,13 +125,13 @@ pub(crate) enum Command {
     /// Write a commented settings file
     Init(Init),
     /// Find everything that would stop or surprise a migration
-    Check(Check),
+    Check(Box<Check>),
     /// Show what there is, which methods could move it, and what each takes
     Plan(Plan),
     /// List bots: documents, rows on source and target, sync status, state in this migration
     Bots(Bots),
     /// Run the migration, or continue it where it stopped
-    Migrate(Migrate),
+    Migrate(Box<Migrate>),
     /// Show how far the migration on the target is
     Status(Status),
     /// Prove that the target holds what the source holds
@@ -139,6 +142,8 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Remove what a migration left on the clusters
     Cleanup(Cleanup),
+    /// Restore a snapshot as a temporary cluster, to migrate from
+    Restore(Restore),
     /// Embed one bot (what a task of `migrate --method reembed` runs)
     Worker(Worker),
 }
@@ -228,6 +233,10 @@ pub(crate) struct Migrate {
     pub(crate) follow: Follow,
     #[command(flatten)]
     pub(crate) reembed: Reembed,
+    #[command(flatten)]
+    pub(crate) temporary: TemporaryCluster,
+    #[command(flatten)]
+    pub(crate) at: TargetAt,
 }
 
 /// Arguments of `status`.
@@ -303,6 +312,8 @@ pub(crate) struct Cleanup {
     pub(crate) orphans: bool,
     #[command(flatten)]
     pub(crate) yes: Yes,
+    #[command(flatten)]
+    pub(crate) at: TargetAt,
 }
 
 /// Consent given in advance.

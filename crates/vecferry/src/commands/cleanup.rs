@@ -1,10 +1,14 @@
 //! `cleanup`: lists and removes what a migration left.
 
 use serde::Serialize;
+use vecferry_core::Side;
 use vecferry_core::cleanup::{Leftover, Scope, cleanup, leftovers};
+use vecferry_core::error::on_one_line;
+use vecferry_core::pg::Dsn;
 use vecferry_core::policy::Method;
 use vecferry_core::status::status;
 
+use super::restore::removal::Made;
 use crate::cli::Cleanup;
 use crate::confirm;
 use crate::error::{Error, Exit};
@@ -32,7 +36,17 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
         }
     };
     let scope = Scope { target: &target, source: source.as_ref(), orphans: args.orphans };
-    let found = leftovers(scope).await?;
+    let made = Made::look(settings, &target, &args.at, ui).await?;
+    let of_made = made.as_ref().map(Made::leftovers).unwrap_or_default();
+    let found = match leftovers(scope).await {
+        Ok(found) => [found, of_made.clone()].concat(),
+        // What was made in AWS costs money, whether or not its target can be reached any more.
+        Err(error) if args.orphans && !of_made.is_empty() && error.side() == Some(Side::Target) => {
+            ui.say(&format!("the target is left alone: {}", on_one_line(&error)));
+            return without_target(made, args, &target, ui).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
     if number(&found) == 0 || args.dry_run {
         return show(&found, false, ui);
     }
@@ -41,7 +55,11 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     }
     let amount = counted(number(&found), "leftover");
     confirm::destroy(ui, args.yes.yes, &target, &format!("remove {amount}"))?;
-    let removed = cleanup(scope).await?;
+    let removed = [cleanup(scope).await?, of_made].concat();
+    // After what is on the clusters: the temporary one may be the source.
+    if let Some(made) = made {
+        made.remove(ui).await?;
+    }
     // Whoever was asked has just read the list.
     if args.yes.yes || ui.json {
         return show(&removed, true, ui);
@@ -50,10 +68,35 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     Ok(Exit::Done)
 }
 
+/// Removes what was made in AWS for a target that cannot be reached.
+async fn without_target(
+    made: Option<Made>,
+    args: &Cleanup,
+    target: &Dsn,
+    ui: &Ui,
+) -> Result<Exit, Error> {
+    let Some(made) = made else { return Ok(Exit::Done) };
+    let found = made.leftovers();
+    if number(&found) == 0 || args.dry_run {
+        return show(&found, false, ui);
+    }
+    if !args.yes.yes {
+        ui.insist(&render(&found));
+    }
+    let amount = counted(number(&found), "leftover");
+    confirm::destroy(ui, args.yes.yes, target, &format!("remove {amount}"))?;
+    made.remove(ui).await?;
+    show(&found, true, ui)
+}
+
 /// Whether the migration on the target is a re-embedding that was given no source: nothing of it is anywhere else.
 async fn had_no_source(settings: &Settings) -> Result<bool, Error> {
     if settings.source_if_named().await?.is_some() {
         return Ok(false);
+    }
+    if settings.snapshot().is_some() {
+        // The temporary cluster is gone, or was never finished: nothing of a migration can be on it.
+        return Ok(true);
     }
     let status = status(&settings.target().await?).await?;
     Ok(status.is_some_and(|status| status.method == Method::Reembed.as_str()))

@@ -12,6 +12,7 @@ use vecferry_core::report::Summary;
 use vecferry_core::status::{CrossingStatus, status};
 use vecferry_core::{Error as CoreError, Side};
 
+use super::restore::Ready;
 use crate::cli::{Method, Migrate};
 use crate::confirm;
 use crate::error::{Error, Exit, GO_ON};
@@ -30,18 +31,29 @@ const GOES_ON: &str = "replication goes on without this process; `vecferry statu
 
 /// Runs the command.
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    match method(args, settings).await? {
+    let method = method(args, settings).await?;
+    let id = match super::restore::before_migrating(args, method, settings, ui).await? {
+        Ready::Shown => return Ok(Exit::Done),
+        Ready::Stands(temporary) => Some(temporary.migration),
+        Ready::NoSnapshot => None,
+    };
+    match method {
         Some(Method::Reembed) => super::reembed::run(args, settings, ui).await,
         Some(Method::Delta) => Err(Error::Usage {
             what: "--method delta is not in this version".into(),
             hint: Some("this version knows --method copy, follow and reembed".into()),
         }),
-        _ => move_rows(args, settings, ui).await,
+        _ => move_rows(args, settings, id, ui).await,
     }
 }
 
 /// `copy` and `follow`.
-async fn move_rows(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
+async fn move_rows(
+    args: &Migrate,
+    settings: &Settings,
+    id: Option<String>,
+    ui: &Ui,
+) -> Result<Exit, Error> {
     let clusters = settings.clusters().await?;
     let mut policy = Policy {
         method: args.method.map(Into::into),
@@ -71,7 +83,7 @@ async fn move_rows(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit,
         // Those of a run that is continued are recorded.
         false => Vec::new(),
     };
-    let options = RunOptions { restart: args.restart, detach, estimates };
+    let options = RunOptions { restart: args.restart, detach, estimates, id };
     let once_caught_up = (!detach).then_some(CAUGHT_UP);
     let progress = Progress::of_events(ui).saying_once_caught_up(once_caught_up);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;

@@ -9,6 +9,7 @@ mod migrate;
 mod plan;
 mod policy;
 mod reembed;
+mod restore;
 mod status;
 mod verify;
 mod worker;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: &Cli, ui: &Ui) -> Result<Exit, Error> {
         Command::Cutover(args) => crossing::cutover(args, &settings, ui).await,
         Command::Rollback(args) => crossing::rollback(args, &settings, ui).await,
         Command::Cleanup(args) => cleanup::run(args, &settings, ui).await,
+        Command::Restore(args) => restore::run(args, &settings, ui).await,
         Command::Worker(args) => worker::run(args, &settings, ui).await,
     }
 }

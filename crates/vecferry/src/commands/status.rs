@@ -12,6 +12,7 @@ use vecferry_core::status::{
     CrossingStatus, FollowState, FollowStatus, LinkStatus, Status, status_of,
 };
 
+use super::restore::standing::Standing;
 use crate::cli;
 use crate::error::{Error, Exit};
 use crate::services;
@@ -27,9 +28,20 @@ const BAR: usize = 32;
 
 /// The answer in JSON when there is no migration: the object's shape with nothing in it.
 #[derive(Serialize)]
-struct Nothing {
+struct Nothing<'a> {
     version: u32,
     migration: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temporary_cluster: Option<&'a Standing>,
+}
+
+/// The answer in JSON, with the cluster that was restored for the migration.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temporary_cluster: Option<&'a Standing>,
 }
 
 /// Runs the command.
@@ -38,19 +50,27 @@ pub(crate) async fn run(args: &cli::Status, settings: &Settings, ui: &Ui) -> Res
         return of_file(&state, ui).await;
     }
     let (target, source) = (settings.target().await?, settings.source_if_named().await?);
+    let standing = Standing::look(settings, ui).await?;
+    let temporary_cluster = standing.as_ref();
     let mut lines_above = 0;
     loop {
         let Some(status) = status_of(&target, source.as_ref()).await? else {
             if ui.json {
-                ui.data_json(&Nothing { version: 1, migration: None })?;
+                ui.data_json(&Nothing { version: 1, migration: None, temporary_cluster })?;
             }
             ui.say(&format!("no migration on {}", target.address()));
+            if let (Some(standing), false) = (temporary_cluster, ui.json) {
+                ui.data(&standing.line())?;
+            }
             return Ok(Exit::Done);
         };
         if ui.json {
-            ui.data_json(&status)?;
+            ui.data_json(&Answer { status: &status, temporary_cluster })?;
         } else {
-            let text = render(&status, ui);
+            let mut text = render(&status, ui);
+            if let Some(standing) = temporary_cluster {
+                text.push_str(&format!("\n{:<12}{}", "temporary", standing.line()));
+            }
             ui.data(&format!("{}{text}", rewind(lines_above)))?;
             lines_above = if stdout().is_terminal() { text.lines().count() } else { 0 };
         }
@@ -79,7 +99,7 @@ async fn of_file(path: &Path, ui: &Ui) -> Result<Exit, Error> {
     let store = services::store(Some(path), None).await?;
     let Some(run) = store.newest().await? else {
         if ui.json {
-            ui.data_json(&Nothing { version: 1, migration: None })?;
+            ui.data_json(&Nothing { version: 1, migration: None, temporary_cluster: None })?;
         }
         ui.say(&format!("no migration in {}", path.display()));
         return Ok(Exit::Done);

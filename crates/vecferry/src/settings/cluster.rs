@@ -99,6 +99,12 @@ impl Settings {
     /// The source, for commands that say more when they know it.
     pub(crate) async fn source_if_named(&self) -> Result<Option<Dsn>, Error> {
         match self.source.is_named() {
+            // Nothing stands for it, or nothing yet.
+            true if self.snapshot().is_some()
+                && !self.temporary().await?.is_some_and(|temporary| temporary.ready) =>
+            {
+                Ok(None)
+            }
             true => Ok(Some(self.source().await?)),
             false => Ok(None),
         }
@@ -117,6 +123,10 @@ impl Settings {
     }
 
     async fn resolve(&self, given: &Given, side: Side) -> Result<Dsn, Error> {
+        if let (Side::Source, Some(snapshot)) = (side, self.snapshot()) {
+            // Boxed: it asks for the target, which is resolved here as well.
+            return Box::pin(self.of_snapshot(&snapshot)).await;
+        }
         let name = side.to_string().to_uppercase();
         let url = given.url.as_deref().map(|text| parts(text, side)).transpose()?;
         if let Some(secret) = &given.secret {

@@ -2,6 +2,7 @@
 //! line and the nearest right word, and never shown with its value, which may be a password.
 
 mod reembed;
+mod restore;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,9 +18,12 @@ use crate::units::{parse_duration, parse_size};
 pub(crate) use reembed::ReembedFile;
 #[cfg(test)]
 pub(crate) use reembed::{AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, TASKS_KEYS};
+#[cfg(test)]
+pub(crate) use restore::RESTORE_KEYS;
+pub(crate) use restore::RestoreFile;
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 29] = [
+pub(crate) const KEYS: [&str; 30] = [
     "source",
     "source_secret",
     "target",
@@ -49,6 +53,7 @@ pub(crate) const KEYS: [&str; 29] = [
     "embedding",
     "documents",
     "tasks",
+    "restore",
 ];
 
 /// Keys of `[knowledge]`.
@@ -85,6 +90,7 @@ pub(crate) struct File {
     pub(crate) prices: Option<PathBuf>,
     pub(crate) knowledge: Knowledge,
     pub(crate) reembed: ReembedFile,
+    pub(crate) restore: RestoreFile,
 }
 
 impl File {
@@ -167,6 +173,10 @@ impl File {
             "bots" | "aws" | "embedding" | "documents" | "tasks" => {
                 let reembed = &mut self.reembed;
                 return table(key, value, |below, value| reembed.set(key, below, value));
+            }
+            "restore" => {
+                let restore = &mut self.restore;
+                return table(key, value, |below, value| restore.set(below, value));
             }
             unknown => return Err(Wrong::unknown(unknown, &KEYS)),
         }

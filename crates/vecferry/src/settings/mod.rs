@@ -6,6 +6,7 @@ mod file;
 mod filled;
 mod reembed;
 mod scope;
+mod snapshot;
 mod template;
 
 use std::path::{Path, PathBuf};

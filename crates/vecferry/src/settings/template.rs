@@ -132,6 +132,23 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # attempts = 3
 # poll = "5s"
 # busy_wait = "30min"
+
+# What `restore` makes of a snapshot when the source is one (source = "snapshot", or "snapshot:ID"). Capacities are in
+# ACUs. Where they are not set, database and security groups are those of the target, key and engine version those of
+# the snapshot, the class is db.serverless, and clusters are found by their addresses.
+# [restore]
+# source_cluster = "chat"
+# source_database = "postgres"
+# security_groups = []
+# encrypt = "alias/aws/rds"
+# min_capacity = 2
+# max_capacity = 16
+# raise_target_capacity = 4
+# instance_class = "db.serverless"
+# engine_version = "15.10"
+# target_cluster = "chat-encrypted"
+# wait = "60min"
+# look_every = "15s"
 "##;
 
 #[cfg(test)]
@@ -142,7 +159,8 @@ mod tests {
     use crate::cli::{Follow, Selection, Work};
     use crate::settings::Settings;
     use crate::settings::file::{
-        AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, File, KEYS, KNOWLEDGE_KEYS, TASKS_KEYS,
+        AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, File, KEYS, KNOWLEDGE_KEYS,
+        RESTORE_KEYS, TASKS_KEYS,
     };
     use vecferry_core::policy::{Clusters, Policy};
 
@@ -164,6 +182,7 @@ mod tests {
             .into_iter()
             .chain(DOCUMENTS_KEYS)
             .chain(TASKS_KEYS)
+            .chain(RESTORE_KEYS)
         {
             let shows =
                 |line: &str| line.starts_with(&format!("{key} = ")) || line == format!("[{key}]");

@@ -2,8 +2,10 @@
 
 use crate::program::Program;
 
-const COMMANDS: [&str; 9] =
-    ["init", "check", "plan", "migrate", "status", "verify", "cutover", "rollback", "cleanup"];
+const COMMANDS: [&str; 10] = [
+    "init", "check", "plan", "migrate", "status", "verify", "cutover", "rollback", "cleanup",
+    "restore",
+];
 
 #[test]
 fn help_states_the_default_of_every_flag_that_takes_a_value() {

@@ -1,7 +1,5 @@
 //! What a re-embedding would do and cost, shown before anything is paid for, and the one question.
 
-use std::io::{self, BufRead, IsTerminal};
-
 use serde::Serialize;
 use vecferry_core::pg::Dsn;
 use vecferry_core::reembed::estimate::Estimate;
@@ -163,24 +161,10 @@ impl Offer<'_> {
         let what = format!("{again}embed {bots} and replace their rows on the target");
         match self.target {
             Some(target) => confirm::destroy(ui, yes, target, &what),
-            None if yes => Ok(()),
-            None => ask_plainly(&what, ui),
+            // Without a route to the target there is no name to type.
+            None => confirm::spend(ui, yes, &what),
         }
     }
-}
-
-/// Without a route to the target there is no name to type.
-fn ask_plainly(what: &str, ui: &Ui) -> Result<(), Error> {
-    if !io::stdin().is_terminal() {
-        return Err(Error::Usage {
-            what: format!("this will {what}, and nobody is here to confirm it"),
-            hint: Some("pass --yes, or run it on a terminal".into()),
-        });
-    }
-    ui.insist(&format!("This will {what}.\nType yes to go on:"));
-    let mut typed = String::new();
-    let read = io::stdin().lock().read_line(&mut typed);
-    if read.is_ok() && typed.trim() == "yes" { Ok(()) } else { Err(Error::Declined) }
 }
 
 /// Dollars, to the cent; less than that is said as such.
