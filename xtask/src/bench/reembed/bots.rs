@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use vecferry_testkit::chat::{ChatBot, ChatTable, Release};
 use vecferry_testkit::ecs::{self, Ecs, EcsOptions, Fault, Faults, TaskInput};
-use vecferry_testkit::{Database, Moto, Options, Pair, Session};
+use vecferry_testkit::{Database, Dynamo, Options, Pair, Session};
 
 use super::ReembedArguments;
 
@@ -34,8 +34,8 @@ pub(super) fn measure(arguments: &ReembedArguments, vecferry: &Path) -> Result<(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let pair = Pair::start(&Options::new()).context("start the clusters")?;
-    let moto = Moto::start().context("start moto")?;
-    let (target, workers) = runtime.block_on(prepare(arguments, &pair, &moto))?;
+    let dynamo = Dynamo::start().context("start DynamoDB")?;
+    let (target, workers) = runtime.block_on(prepare(arguments, &pair, &dynamo))?;
     let workers = Arc::new(workers);
     let shares = vec![(Fault::Throttle, 0.10), (Fault::Vanish, 0.03), (Fault::capacity(), 0.02)];
     let shared = workers.clone();
@@ -50,7 +50,7 @@ pub(super) fn measure(arguments: &ReembedArguments, vecferry: &Path) -> Result<(
     let ecs = Ecs::start(options)?;
     let rate = arguments.rate.to_string();
     let mut command = Command::new(vecferry);
-    command.current_dir(pair.target.folder()).envs(moto.environment());
+    command.current_dir(pair.target.folder()).envs(dynamo.environment());
     command
         .env("AWS_ENDPOINT_URL_ECS", ecs.url())
         .env("AWS_ENDPOINT_URL_SERVICE_QUOTAS", ecs.url());
@@ -91,8 +91,7 @@ pub(super) fn measure(arguments: &ReembedArguments, vecferry: &Path) -> Result<(
     Ok((figure, lines))
 }
 
-/// Seconds from the first launch's leave to the last proof. Listing the bots is not among them: moto reads a page in
-/// time that grows with the table, which DynamoDB does not.
+/// Seconds from the first launch's leave to the last proof. Listing the bots comes before it.
 fn between(events: &[u8]) -> Result<f64> {
     let at = |name: &str| -> Result<jiff::Timestamp> {
         let mut events = serde_json::Deserializer::from_slice(events).into_iter::<Value>();
@@ -106,11 +105,11 @@ fn between(events: &[u8]) -> Result<f64> {
 async fn prepare(
     arguments: &ReembedArguments,
     pair: &Pair,
-    moto: &Moto,
+    dynamo: &Dynamo,
 ) -> Result<(Database, Workers)> {
     let target = Database::create(&pair.target, "bots").await?;
     target.batch(TABLE).await?;
-    let table = ChatTable::create(moto).await?;
+    let table = ChatTable::create_in(dynamo).await?;
     let items: Vec<Value> = (0..arguments.bots)
         .map(|n| ChatBot::new(&format!("user{:03}", n % 500), &format!("{n:026}")))
         .map(|bot| bot.pages(&["https://example.com/"]).item(Release::V1_4))
