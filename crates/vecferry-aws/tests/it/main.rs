@@ -10,4 +10,5 @@ mod interruption;
 mod rig;
 mod secret;
 mod stack;
+mod switch;
 mod tasks;

@@ -16,6 +16,7 @@ mod mistakes;
 mod policy;
 mod program;
 mod reembed;
+mod secrets;
 mod stack;
 mod verifying;
 mod words;
