@@ -23,7 +23,7 @@ pub(crate) use restore::RESTORE_KEYS;
 pub(crate) use restore::RestoreFile;
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 30] = [
+pub(crate) const KEYS: [&str; 31] = [
     "source",
     "source_secret",
     "target",
@@ -45,6 +45,7 @@ pub(crate) const KEYS: [&str; 30] = [
     "target_from_source",
     "apply_start",
     "switch",
+    "switch_secret",
     "state",
     "prices",
     "knowledge",
@@ -87,6 +88,7 @@ pub(crate) struct File {
     pub(crate) target_from_source: Option<String>,
     pub(crate) apply_start: Option<ApplyStart>,
     pub(crate) switch: Option<String>,
+    pub(crate) switch_secret: Option<String>,
     pub(crate) prices: Option<PathBuf>,
     pub(crate) knowledge: Knowledge,
     pub(crate) reembed: ReembedFile,
@@ -164,6 +166,7 @@ impl File {
             "target_from_source" => self.target_from_source = Some(text(value)?.to_owned()),
             "apply_start" => self.apply_start = Some(apply_start(text(value)?)?),
             "switch" => self.switch = Some(text(value)?.to_owned()),
+            "switch_secret" => self.switch_secret = Some(text(value)?.to_owned()),
             "prices" => self.prices = Some(PathBuf::from(text(value)?)),
             "state" => self.reembed.state = Some(PathBuf::from(text(value)?)),
             "knowledge" => {

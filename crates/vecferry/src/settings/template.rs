@@ -55,6 +55,9 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # What `cutover` and `rollback` run to point the application at the other cluster (sh -c; the address is in
 # VECFERRY_SWITCH_URL and the PG* variables). You point it yourself when it is empty.
 # switch = ""
+# Or the secret of AWS Secrets Manager that the application reads its database from: its host, port, dbname, username and
+# password become the other cluster's.
+# switch_secret = ""
 
 # SQLite file for the state of a re-embedding, when this machine has no route to the target; it is kept on the target
 # when not set. Relative to this file.

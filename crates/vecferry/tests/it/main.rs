@@ -17,6 +17,7 @@ mod policy;
 mod program;
 mod reembed;
 mod restore;
+mod secrets;
 mod stack;
 mod verifying;
 mod words;
