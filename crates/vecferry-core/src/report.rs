@@ -257,6 +257,13 @@ pub enum Event {
         /// For how many seconds.
         seconds: f64,
     },
+    /// The first bots' containers have all died in the same way: nothing more is launched.
+    Braked {
+        /// How many bots.
+        bots: usize,
+        /// Why the last of them was.
+        reason: String,
+    },
     /// Every bot of a re-embedding is settled, and that is recorded.
     ReembedFinished(reembed::Summary),
     /// The run is complete and recorded.

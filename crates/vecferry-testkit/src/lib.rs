@@ -17,7 +17,9 @@
 mod account;
 mod cluster;
 mod database;
+mod dynamo;
 mod error;
+mod loopback;
 mod moto;
 mod pair;
 mod proxy;
@@ -38,6 +40,7 @@ pub mod vectors;
 
 pub use cluster::{Cluster, Options, Stop};
 pub use database::{Database, Session};
+pub use dynamo::Dynamo;
 pub use error::{Error, Result};
 pub use moto::{MOTO_ACCOUNT, MOTO_ENV, MOTO_REGION, Moto, moto};
 pub use pair::{PAIR_ENV, Pair, pair};

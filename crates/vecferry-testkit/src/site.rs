@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,9 +18,9 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream::{self, Stream, StreamExt};
-use tokio::sync::oneshot;
 
-use crate::error::{Result, file};
+use crate::error::Result;
+use crate::loopback::Loopback;
 
 /// Longest body of a request that is kept.
 const ASKED_BYTES: usize = 1 << 20;
@@ -33,11 +31,8 @@ const DRIP: Duration = Duration::from_millis(5);
 /// A running site.
 #[derive(Debug)]
 pub struct Site {
-    address: SocketAddr,
     desk: Arc<Mutex<Desk>>,
-    /// Dropped to end the thread.
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    served: Loopback,
 }
 
 /// What is answered, and what was asked.
@@ -206,37 +201,20 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 impl Site {
     /// Starts a site that knows no page yet.
     pub fn start() -> Result<Site> {
-        let any = Path::new("127.0.0.1:0");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(file("bind", any))?;
-        let address = listener.local_addr().map_err(file("bind", any))?;
-        listener.set_nonblocking(true).map_err(file("bind", any))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(file("start a runtime for", any))?;
         let desk = Arc::new(Mutex::new(Desk::default()));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&desk));
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(async {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                tokio::select! {
-                    _ = stopped => {}
-                    _ = axum::serve(listener, router) => {}
-                }
-            });
-        });
-        Ok(Site { address, desk, stop: Some(stop), thread: Some(thread) })
+        let served = Loopback::serve(router)?;
+        Ok(Site { desk, served })
     }
 
     /// Where to connect to.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.served.address()
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.address())
     }
 
     /// From now on, this path (with its query, if it has one) is answered so.
@@ -280,15 +258,6 @@ impl Site {
         self.put("/youtubei/v1/player?key=K-1", Page::of("application/json", player.to_string()));
         let watch = "<html><script>ytcfg.set({\"INNERTUBE_API_KEY\":\"K-1\"});</script></html>";
         self.put(&format!("/watch?v={id}"), Page::html(watch));
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -11,35 +11,66 @@ use anyhow::{Context, Result};
 /// Often enough for programs that run for seconds, too seldom to take a core away from them.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// What was seen of a command's processes, in KiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Peaks {
+    /// The most that the command itself had.
+    pub(super) own: u64,
+    /// The most that each process had, added up.
+    pub(super) sum: u64,
+    /// The most that all processes had at the moment of one look.
+    pub(super) at_once: u64,
+}
+
+/// A process, as one look sees it, in KiB.
+struct Seen {
+    process: u32,
+    peak: u64,
+    now: u64,
+}
+
 /// Runs the command to its end; the sum of the peaks of its processes in KiB beside its status.
 pub(super) fn peak_of(command: &mut Command) -> Result<(ExitStatus, u64)> {
+    let (status, peaks) = peaks_of(command, LOOK_EVERY)?;
+    Ok((status, peaks.sum))
+}
+
+/// Runs the command to its end and looks at its processes every so often.
+pub(super) fn peaks_of(command: &mut Command, every: Duration) -> Result<(ExitStatus, Peaks)> {
     // A group of its own marks everything the command starts.
     let mut child = command.process_group(0).spawn().context("start a contestant")?;
     let group = child.id();
-    let mut peaks = BTreeMap::new();
+    let (mut peaks, mut at_once) = (BTreeMap::new(), 0);
     loop {
-        for (process, peak) in group_members(group) {
+        let seen = group_members(group);
+        at_once = at_once.max(seen.iter().map(|seen| seen.now).sum());
+        for Seen { process, peak, .. } in seen {
             let known = peaks.entry(process).or_insert(0);
             *known = peak.max(*known);
         }
         if let Some(status) = child.try_wait()? {
-            return Ok((status, peaks.values().sum()));
+            let own = peaks.get(&group).copied().unwrap_or(0);
+            return Ok((status, Peaks { own, sum: peaks.values().sum(), at_once }));
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(every);
     }
 }
 
-/// Processes of a group, each with its high-water mark in KiB.
-fn group_members(group: u32) -> Vec<(u32, u64)> {
+/// Processes of a group.
+fn group_members(group: u32) -> Vec<Seen> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let member = |entry: std::fs::DirEntry| {
         let process: u32 = entry.file_name().to_str()?.parse().ok()?;
         let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
         // The name in parentheses may hold spaces; the group is the third field after it.
         let own: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?;
+        if own != group {
+            return None;
+        }
         let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        (own == group).then_some((process, peak.trim().trim_end_matches(" kB").parse().ok()?))
+        let line = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = |name| line(name)?.trim().trim_end_matches(" kB").parse::<u64>().ok();
+        Some(Seen { process, peak: kib("VmHWM:")?, now: kib("VmRSS:")? })
     };
     processes.filter_map(|entry| member(entry.ok()?)).collect()
 }
@@ -47,6 +78,17 @@ fn group_members(group: u32) -> Vec<(u32, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_children_have_one_after_the_other_is_not_had_at_once() {
+        let child = r#"python3 -c "x = bytearray(60 << 20); import time; time.sleep(0.2)""#;
+        let script = format!("{child}; {child}; true");
+        let (status, peaks) =
+            peaks_of(Command::new("sh").args(["-c", &script]), LOOK_EVERY).unwrap();
+        assert!(status.success());
+        assert!(peaks.own < 20 << 10 && peaks.sum > 120 << 10, "{peaks:?}");
+        assert!((60 << 10..120 << 10).contains(&peaks.at_once), "{peaks:?}");
+    }
 
     #[test]
     fn the_memory_of_a_grandchild_counts() {

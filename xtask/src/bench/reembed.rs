@@ -1,10 +1,11 @@
-//! `cargo xtask bench reembed`: what embedding a knowledge base anew takes. Two figures: documents of one bot beside the
-//! way of the application's own worker (ten texts a call, one call after the other, one row an INSERT), on the same
-//! model with the same answers and latency; and many bots through ECS at a given rate, with throttles and lost tasks,
-//! beside the time that the rate alone would take.
+//! `cargo xtask bench reembed`: what embedding a knowledge base anew takes. Documents of one bot beside the way of the
+//! application's own worker (ten texts a call, one call after the other, one row an INSERT), on the same model with the
+//! same answers and latency; many bots through ECS at a given rate, with throttles and failures, beside the time that
+//! the rate alone would take; and, when asked for, the memory that a worker takes for a bot of gigabytes.
 
 mod bots;
 mod documents;
+mod memory;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ enum Figure {
     Documents,
     /// Many bots through ECS, beside the rate's own bound
     Bots,
+    /// The worker's memory for one large bot; takes gigabytes of disk
+    Memory,
 }
 
 /// Size and shape of the run.
@@ -41,7 +44,14 @@ pub(super) struct ReembedArguments {
     /// Launches per second
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
-    /// Only these figures (default: both)
+    /// Share of the tasks that are never heard of again, 0 to 1. Each is waited for a minute before it counts as
+    /// gone, so that the run ends as much later
+    #[arg(long, default_value_t = 0.0)]
+    lost: f64,
+    /// Megabytes of text of the bot whose worker's memory is measured
+    #[arg(long, default_value_t = 2_048)]
+    megabytes: u64,
+    /// Only these figures [default: documents, bots]
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
     /// Use this vecferry instead of building one
@@ -55,7 +65,10 @@ pub(super) struct ReembedArguments {
 /// Runs the bench; an error when anything failed, was lost or doubled.
 pub(super) fn run(arguments: &ReembedArguments) -> Result<ExitCode> {
     let vecferry = program::vecferry(arguments.vecferry.as_deref(), true)?;
-    let wanted = |figure| arguments.only.is_empty() || arguments.only.contains(&figure);
+    let wanted = |figure| match arguments.only.is_empty() {
+        true => figure != Figure::Memory,
+        false => arguments.only.contains(&figure),
+    };
     let (mut figures, mut table) = (serde_json::Map::new(), String::new());
     if wanted(Figure::Documents) {
         let (figure, lines) = documents::measure(arguments, &vecferry)?;
@@ -65,6 +78,11 @@ pub(super) fn run(arguments: &ReembedArguments) -> Result<ExitCode> {
     if wanted(Figure::Bots) {
         let (figure, lines) = bots::measure(arguments, &vecferry)?;
         figures.insert("bots".into(), figure);
+        table.push_str(&lines);
+    }
+    if wanted(Figure::Memory) {
+        let (figure, lines) = memory::measure(arguments.megabytes, &vecferry)?;
+        figures.insert("memory".into(), figure);
         table.push_str(&lines);
     }
     println!("{table}");

@@ -17,17 +17,17 @@ async fn registry(table: &ChatTable, options: DynamoOptions) -> DynamoBots {
     DynamoBots::new(&account(moto().await.endpoint()).await, table.name(), options)
 }
 
-fn key(owner: &str, id: &str) -> BotKey {
+pub(super) fn key(owner: &str, id: &str) -> BotKey {
     BotKey { owner: owner.to_owned(), id: id.to_owned() }
 }
 
-fn record(status: SyncStatus, reason: &str, exec_id: &str) -> SyncRecord {
+pub(super) fn record(status: SyncStatus, reason: &str, exec_id: &str) -> SyncRecord {
     SyncRecord { status, reason: reason.to_owned(), exec_id: exec_id.to_owned() }
 }
 
 /// Bots of every release, a tenth of them without documents or of a knowledge base, five conversations for each, and
 /// aliases.
-fn crowd(bots: u64) -> Vec<Value> {
+pub(super) fn crowd(bots: u64) -> Vec<Value> {
     let mut items = Vec::new();
     for number in 0..bots {
         let owner = format!("user-{}", number % 97);

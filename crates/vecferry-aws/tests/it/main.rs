@@ -4,6 +4,7 @@
 
 mod bedrock;
 mod bots;
+mod bots_in_both;
 mod cluster;
 mod documents;
 mod interruption;

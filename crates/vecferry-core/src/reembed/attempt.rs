@@ -12,8 +12,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::brake::{self, Told};
 use super::claim::Claimed;
 use super::decide::{Decision, Ending, Facts, TOKEN_PREFIX, decide};
+use super::pace::Call;
 use super::patience::Stop;
 use super::registry::Expected;
 use super::shared::{Shared, now};
@@ -164,7 +166,20 @@ impl Shared {
             return Ok(Launched::No(Left::Settled));
         }
         let mut unclear = 0;
+        let mut repeated = false;
         loop {
+            let call = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => {
+                    // Without an answer there may be a task: the next run asks with the same token.
+                    if unclear == 0 {
+                        self.withdraw(work, "interrupted before its task was started").await?;
+                    }
+                    return Ok(Launched::No(Left::Interrupted));
+                }
+                call = self.may_call(repeated) => call,
+            };
+            repeated = true;
             let failure = match self.order.runner.launch(&self.launch_of(work)?).await {
                 Ok(task) => {
                     self.pacer.launched();
@@ -175,13 +190,14 @@ impl Shared {
             };
             match &failure {
                 LaunchFailure::Throttled(_) => {
-                    if let Some(rate) = self.pacer.throttled() {
+                    if let Some(rate) = self.pacer.throttled(call) {
                         self.tell(Event::Throttled { launches_per_second: rate });
                     }
                 }
                 LaunchFailure::NoCapacity(reason) => {
-                    let seconds = self.pacer.held();
-                    self.tell(Event::NoRoom { reason: reason.clone(), seconds });
+                    if let Some(seconds) = self.pacer.no_room(call) {
+                        self.tell(Event::NoRoom { reason: reason.clone(), seconds });
+                    }
                     // This token has no task and never will: an answer that is remembered must not be given again.
                     self.renew(work).await?;
                 }
@@ -195,22 +211,20 @@ impl Shared {
                     return Err(refused(&failure));
                 }
                 LaunchFailure::Rejected(_) => {
+                    self.pacer.rejected();
                     self.fail(work, None, (failure.to_string(), false)).await?;
                     return Ok(Launched::No(Left::Settled));
                 }
             }
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => {
-                    // Without an answer there may be a task: the next run asks with the same token.
-                    if unclear == 0 {
-                        self.withdraw(work, "interrupted before its task was started").await?;
-                    }
-                    return Ok(Launched::No(Left::Interrupted));
-                }
-                () = self.pacer.place() => {}
-            }
         }
+    }
+
+    /// Waits until the runner may be asked; a bot whose call was refused takes a place again.
+    async fn may_call(&self, repeated: bool) -> Call {
+        if repeated {
+            self.pacer.place().await;
+        }
+        self.pacer.call().await
     }
 
     /// Records which transactions have written the bot's rows so far. True when one of them was an earlier attempt's
@@ -328,7 +342,7 @@ impl Shared {
         let attempt = work.current()?.clone();
         let verdict = work.judge(evidence.as_ref(), &attempt);
         let policy = &self.order.policy;
-        let decision = decide(&Facts {
+        let facts = Facts {
             ending,
             verdict: &verdict,
             registered: &registered,
@@ -337,14 +351,31 @@ impl Shared {
             attempts: work.record.attempts + 1,
             allowed: policy.attempts,
             accept_missing: policy.accept_missing,
-        });
+        };
+        let decision = decide(&facts);
+        let told = brake::told(&facts, &decision);
+        if let (Decision::Proven(_), Some(text)) =
+            (&decision, left_out(&work.bot.key, &verdict, evidence.as_ref()))
+        {
+            self.tell(Event::Notice { text });
+        }
+        let left = self.carry_out(work, decision, (ending, interrupted)).await?;
+        let reason = work.record.last_reason.as_deref().unwrap_or_default();
+        // What the interruption did says nothing about containers.
+        let told = if interrupted { Told::Nothing } else { told };
+        self.brake(&work.bot.key, told, reason)?;
+        Ok(left)
+    }
+
+    /// Does what was decided, and makes it durable.
+    async fn carry_out(
+        &self,
+        work: &mut Work,
+        decision: Decision,
+        (ending, interrupted): (&Ending, bool),
+    ) -> Result<Left, Stop> {
         match decision {
-            Decision::Proven(got) => {
-                if let Some(text) = left_out(&work.bot.key, &verdict, evidence.as_ref()) {
-                    self.tell(Event::Notice { text });
-                }
-                self.prove(work, Some(ending), got).await?;
-            }
+            Decision::Proven(got) => self.prove(work, Some(ending), got).await?,
             Decision::Skip(Skip::Gone) => self.skip_gone(work).await?,
             Decision::Skip(why) => self.enter(work, BotState::Skipped { why }).await?,
             // What the interruption did to a task is not the bot's fault.

@@ -109,7 +109,9 @@ fn judge(facts: &Facts<'_>) -> Decision {
             return repeat(format!("rows of {transactions} runs stand beside each other"));
         }
         Verdict::Faulty { rows } => {
-            return repeat(format!("{rows} rows have no embedding, or one of another length"));
+            return repeat(format!(
+                "{rows} rows have no embedding, one of zeros only, or one of another length"
+            ));
         }
         Verdict::Unseen | Verdict::Untouched | Verdict::Incomplete { .. } => {}
     }
@@ -124,6 +126,11 @@ fn judge(facts: &Facts<'_>) -> Decision {
         return failed(format!("no rows for {}", some_of(missing)), false);
     }
     by_cause(facts.ending)
+}
+
+/// Whether the attempt's worker got so far as to say what became of the bot.
+pub(super) fn spoke(facts: &Facts<'_>) -> bool {
+    said_by_worker(facts).is_some() || said_by_registry(facts).is_some()
 }
 
 /// vecferry's worker says which documents failed, in the target.

@@ -9,6 +9,7 @@
 
 mod adopt;
 mod attempt;
+pub mod brake;
 mod claim;
 pub mod decide;
 pub mod estimate;

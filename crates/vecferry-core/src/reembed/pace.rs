@@ -1,10 +1,18 @@
 //! How fast tasks are launched. Pure: time is passed in, as seconds since the run began.
 //!
-//! A token bucket holds launches to a bound (ECS: 20 `RunTask` a second per account and Region). Services refuse a few
-//! requests even below their bound; a refused launch has started nothing, so its place is given back and the bound is
-//! still reached. Only when a large share of a second's calls is refused is the bound lower than believed: then the rate
-//! falls by a third, and climbs again by a twentieth of the bound for every second without such a share (AIMD). Without
-//! room for tasks, every launch waits, twice as long each time, until one succeeds.
+//! Two gates. A bot takes a *place* before anything is done for it: a token bucket holds those to a bound (ECS: 20
+//! `RunTask` a second per account and Region), so that no more bots are claimed than can be launched. What follows takes
+//! as long as the registry and the target take, so places may come to the runner in a heap; right before the runner is
+//! asked, a *call* is let through only when no second has more of them than the bound. The first call of all goes alone:
+//! a runner that refuses everything is found out by one request.
+//!
+//! Services refuse a few requests even below their bound; a refused call has started nothing, so it no longer counts and
+//! the bound is still reached. That is allowed up to a share of the rate. When more of a second's calls are refused, the
+//! bound is lower than believed: then the rate falls by a third, and climbs again by a twentieth of the bound for every
+//! second without such a share (AIMD). One refusal for lack of room says as little; when several come in a row, every
+//! launch waits, twice as long each time, until one succeeds.
+
+use std::collections::VecDeque;
 
 /// Calls are judged by the second.
 const WINDOW: f64 = 1.0;
@@ -25,25 +33,84 @@ const FLOOR: f64 = 0.02;
 /// First and longest wait for room, in seconds.
 const HOLD: (f64, f64) = (1.0, 30.0);
 
+/// Refusals for lack of room in a row, after which there is none. One in fifty launches may be refused so while the
+/// others succeed (one zone is full, another is not), and then three in a row come once in a hundred thousand.
+const NO_ROOM: u32 = 3;
+
+/// Seconds after which to ask again while the first call has no answer yet.
+const FIRST: f64 = 0.02;
+
 /// Launches per second, as they are allowed now.
 #[derive(Debug, Clone)]
 pub struct Pace {
     bound: f64,
     rate: f64,
-    /// Launches that may happen at once; at most what one window allows.
+    /// Places that may be taken at once; at most what one window allows.
     tokens: f64,
     /// Up to when `tokens` is filled.
     filled: f64,
     window: Window,
+    calls: Calls,
     held_until: f64,
     hold: f64,
+    /// Refusals for lack of room since a launch succeeded.
+    without_room: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
     since: f64,
-    calls: u32,
+    /// Answers, not calls: on a busy machine they come in heaps, those of a second long after its calls.
+    answers: u32,
     refused: u32,
+}
+
+/// One request to the runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call(u64);
+
+/// When requests went out that were accepted, or have no answer yet.
+#[derive(Debug, Clone, Default)]
+struct Calls {
+    at: VecDeque<(Call, f64)>,
+    /// When calls were refused that no longer count.
+    forgotten: VecDeque<f64>,
+    number: u64,
+    answered: bool,
+}
+
+impl Calls {
+    /// Lets a request out, at most `bound` of them in any second (or one in any `1 / bound` seconds).
+    fn take(&mut self, bound: f64, now: f64) -> Result<Call, f64> {
+        if !self.answered && !self.at.is_empty() {
+            return Err(FIRST);
+        }
+        let most = bound.floor().max(1.0);
+        let span = most / bound;
+        while self.at.front().is_some_and(|(_, at)| now - at >= span) {
+            self.at.pop_front();
+        }
+        if let (true, Some((_, at))) = (self.at.len() >= most as usize, self.at.front()) {
+            return Err(at + span - now);
+        }
+        self.number += 1;
+        let call = Call(self.number);
+        self.at.push_back((call, now));
+        Ok(call)
+    }
+
+    /// The request has started nothing, and no longer counts unless `most` were forgotten within a second.
+    fn forget(&mut self, call: Call, most: f64, now: f64) -> bool {
+        while self.forgotten.front().is_some_and(|at| now - at >= WINDOW) {
+            self.forgotten.pop_front();
+        }
+        let few = (self.forgotten.len() as f64) < most;
+        if few {
+            self.forgotten.push_back(now);
+            self.at.retain(|(other, _)| *other != call);
+        }
+        few
+    }
 }
 
 impl Pace {
@@ -56,8 +123,10 @@ impl Pace {
             tokens: (bound * WINDOW).max(1.0),
             filled: 0.0,
             window: Window::default(),
+            calls: Calls::default(),
             held_until: 0.0,
             hold: 0.0,
+            without_room: 0,
         }
     }
 
@@ -66,7 +135,7 @@ impl Pace {
         self.rate
     }
 
-    /// Takes a launch's place.
+    /// Takes a bot's place.
     ///
     /// # Errors
     /// The seconds after which to ask again, when there is none now.
@@ -79,33 +148,56 @@ impl Pace {
             return Err((1.0 - self.tokens) / self.rate);
         }
         self.tokens -= 1.0;
-        self.window.calls += 1;
         Ok(())
     }
 
     /// A place was taken and nothing was asked of the runner.
     pub fn give_back(&mut self) {
         self.tokens += 1.0;
-        self.window.calls = self.window.calls.saturating_sub(1);
+    }
+
+    /// Lets a request to the runner out.
+    ///
+    /// # Errors
+    /// The seconds after which to ask again, when none may go out now.
+    pub fn call(&mut self, now: f64) -> Result<Call, f64> {
+        self.fill(now);
+        self.calls.take(self.bound, now)
     }
 
     /// The runner started a task.
     pub fn launched(&mut self) {
-        self.hold = 0.0;
+        self.answered();
+        (self.hold, self.without_room) = (0.0, 0);
     }
 
-    /// The runner refused for the number of requests.
-    pub fn throttled(&mut self, now: f64) {
+    /// The runner refused one bot for what it is.
+    pub fn rejected(&mut self) {
+        self.answered();
+    }
+
+    /// The runner refused a call for the number of requests.
+    pub fn throttled(&mut self, call: Call, now: f64) {
         self.fill(now);
-        self.window.refused += 1;
-        if f64::from(self.window.refused) <= TOLERATED * self.rate * WINDOW {
-            self.tokens += 1.0;
-        }
+        self.refused(call, now);
     }
 
-    /// The runner has no room, or does not answer: nothing is launched for a while, whose seconds are returned.
+    /// The runner refused a call for lack of room. `None` while others may still succeed; otherwise nothing is launched
+    /// for a while, whose seconds are returned.
+    pub fn no_room(&mut self, call: Call, now: f64) -> Option<f64> {
+        self.fill(now);
+        self.without_room += 1;
+        if self.without_room < NO_ROOM {
+            self.refused(call, now);
+            return None;
+        }
+        Some(self.held(now))
+    }
+
+    /// The runner does not answer: nothing is launched for a while, whose seconds are returned.
     pub fn held(&mut self, now: f64) -> f64 {
         self.fill(now);
+        self.calls.answered = true;
         if now >= self.held_until {
             self.hold = (self.hold * 2.0).clamp(HOLD.0, HOLD.1);
             self.held_until = now + self.hold;
@@ -115,12 +207,26 @@ impl Pace {
         self.held_until - now
     }
 
+    /// A refused call no longer counts, and another may go out in its place, as long as they are not too many.
+    fn refused(&mut self, call: Call, now: f64) {
+        self.answered();
+        self.window.refused += 1;
+        if self.calls.forget(call, TOLERATED * self.rate * WINDOW, now) {
+            self.tokens += 1.0;
+        }
+    }
+
+    fn answered(&mut self) {
+        self.calls.answered = true;
+        self.window.answers += 1;
+    }
+
     /// Closes windows that are over and adds what has come in since.
     fn fill(&mut self, now: f64) {
         if now - self.window.since >= WINDOW {
-            let Window { calls, refused, .. } = self.window;
-            // Fewer than four calls say nothing about a share.
-            if calls >= 4 && f64::from(refused) > TOLERATED * f64::from(calls) {
+            let Window { answers, refused, .. } = self.window;
+            // Fewer than four answers say nothing about a share.
+            if answers >= 4 && f64::from(refused) > TOLERATED * f64::from(answers) {
                 self.rate = (self.rate * DECREASE).max(self.bound * FLOOR);
             } else {
                 self.rate = (self.rate + self.bound * INCREASE).min(self.bound);
@@ -151,16 +257,35 @@ mod tests {
     fn launch(pace: &mut Pace, bots: u64, mut answer: impl FnMut(f64) -> bool) -> f64 {
         let (mut now, mut launched) = (0.0, 0);
         while launched < bots {
-            match pace.take(now) {
-                Err(wait) => now += wait.max(1e-6),
-                Ok(()) if answer(now) => pace.throttled(now),
-                Ok(()) => {
-                    pace.launched();
-                    launched += 1;
-                }
+            let call = call_after_place(pace, &mut now);
+            if answer(now) {
+                pace.throttled(call, now);
+            } else {
+                pace.launched();
+                launched += 1;
             }
         }
         now
+    }
+
+    /// Waits for a place and for the call.
+    fn call_after_place(pace: &mut Pace, now: &mut f64) -> Call {
+        while let Err(wait) = pace.take(*now) {
+            *now += wait.max(1e-6);
+        }
+        loop {
+            match pace.call(*now) {
+                Ok(call) => return call,
+                Err(wait) => *now += wait.max(1e-6),
+            }
+        }
+    }
+
+    /// The most of these times that lie within one second.
+    fn most_in_a_second(times: &[f64]) -> usize {
+        let within =
+            |from: &f64| times.iter().filter(|at| (*from..from + 0.999).contains(*at)).count();
+        times.iter().map(within).max().unwrap_or(0)
     }
 
     #[test]
@@ -207,11 +332,92 @@ mod tests {
     }
 
     #[test]
+    fn no_second_has_more_calls_than_the_rate_though_places_come_in_a_heap() {
+        let (mut pace, mut now) = (Pace::new(20.0), 0.0);
+        call_after_place(&mut pace, &mut now);
+        pace.launched();
+        // The registry stood still: all at once want to call the runner.
+        let (mut now, mut out) = (60.0, Vec::new());
+        while out.len() < 200 {
+            match pace.call(now) {
+                Ok(_) => out.push(now),
+                Err(wait) => now += wait.max(1e-6),
+            }
+        }
+        assert_eq!(most_in_a_second(&out), 20);
+        assert!((69.0..69.1).contains(&now), "{now}: as many as the rate allows");
+    }
+
+    #[test]
+    fn a_runner_that_refuses_everything_is_asked_a_little_more_often_than_the_rate_at_most() {
+        let (mut pace, mut now, mut out) = (Pace::new(20.0), 0.0, Vec::new());
+        while now < 30.0 {
+            let call = call_after_place(&mut pace, &mut now);
+            out.push(now);
+            pace.throttled(call, now);
+        }
+        let most = most_in_a_second(&out);
+        assert!(most <= 26, "{most}");
+        let late = out.iter().filter(|at| **at > 20.0).count();
+        assert!(late <= 40, "{late} calls in ten seconds: the rate has fallen to a fifth");
+    }
+
+    #[test]
+    fn the_first_call_goes_alone_until_it_is_answered() {
+        for answer in [
+            (|pace: &mut Pace, _| pace.launched()) as fn(&mut Pace, Call),
+            |pace, _| pace.rejected(),
+            |pace, call| pace.throttled(call, 0.0),
+            |pace, call| assert_eq!(pace.no_room(call, 0.0), None),
+            |pace, _| assert_eq!(pace.held(0.0), 1.0),
+        ] {
+            let mut pace = Pace::new(20.0);
+            let first = pace.call(0.0).unwrap();
+            assert!(pace.call(0.0).is_err() && pace.call(5.0).is_err());
+            answer(&mut pace, first);
+            assert!(pace.call(5.0).is_ok() && pace.call(5.0).is_ok());
+        }
+    }
+
+    #[test]
+    fn slow_rates_are_kept_as_well() {
+        let (mut pace, mut now, mut out) = (Pace::new(0.5), 0.0, Vec::new());
+        for _ in 0..5 {
+            call_after_place(&mut pace, &mut now);
+            pace.launched();
+            out.push(now);
+        }
+        assert!(out.windows(2).all(|two| two[1] - two[0] > 1.99), "{out:?}");
+    }
+
+    #[test]
+    fn a_launch_without_room_now_and_then_stops_nobody() {
+        let (mut pace, mut now, mut launched) = (Pace::new(20.0), 0.0, 0);
+        for number in 1.. {
+            let call = call_after_place(&mut pace, &mut now);
+            if number % 40 == 0 {
+                assert_eq!(pace.no_room(call, now), None);
+                continue;
+            }
+            pace.launched();
+            launched += 1;
+            if launched == 1_000 {
+                break;
+            }
+        }
+        assert!((48.9..51.0).contains(&now), "{now}");
+    }
+
+    #[test]
     fn without_room_all_wait_longer_each_time_and_one_launch_ends_it() {
         let mut pace = Pace::new(20.0);
-        pace.take(0.0).unwrap();
-        pace.take(0.0).unwrap();
-        assert_eq!(pace.held(0.5), 1.0);
+        let call = |pace: &mut Pace| pace.call(0.5).unwrap();
+        let first = call(&mut pace);
+        assert_eq!(pace.no_room(first, 0.5), None);
+        let second = call(&mut pace);
+        assert_eq!(pace.no_room(second, 0.5), None);
+        let third = call(&mut pace);
+        assert_eq!(pace.no_room(third, 0.5), Some(1.0));
         assert_eq!(
             pace.held(0.75),
             0.75,

@@ -3,14 +3,16 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pace::Pace;
+use super::pace::{Call, Pace};
 
 /// Shared by every bot that waits to be launched.
 pub(super) struct Pacer {
     begun: Instant,
     pace: Mutex<Pace>,
-    /// Held by the one that is next.
+    /// Held by the one whose place is next.
     next: tokio::sync::Mutex<()>,
+    /// Held by the one whose call is next.
+    next_call: tokio::sync::Mutex<()>,
 }
 
 impl Pacer {
@@ -20,6 +22,7 @@ impl Pacer {
             begun: Instant::now(),
             pace: Mutex::new(Pace::new(bound)),
             next: tokio::sync::Mutex::default(),
+            next_call: tokio::sync::Mutex::default(),
         }
     }
 
@@ -28,6 +31,17 @@ impl Pacer {
         let _next = self.next.lock().await;
         while let Err(seconds) = self.with(Pace::take) {
             tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        }
+    }
+
+    /// Waits until the runner may be asked once.
+    pub(super) async fn call(&self) -> Call {
+        let _next = self.next_call.lock().await;
+        loop {
+            match self.with(Pace::call) {
+                Ok(call) => return call,
+                Err(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
+            }
         }
     }
 
@@ -41,18 +55,28 @@ impl Pacer {
         self.with(|pace, _| pace.launched());
     }
 
+    /// The runner refused one bot for what it is.
+    pub(super) fn rejected(&self) {
+        self.with(|pace, _| pace.rejected());
+    }
+
     /// The runner refused for the number of requests. The rate when it fell since the call before.
-    pub(super) fn throttled(&self) -> Option<f64> {
+    pub(super) fn throttled(&self, call: Call) -> Option<f64> {
         self.with(|pace, now| {
             let before = pace.rate();
-            pace.throttled(now);
+            pace.throttled(call, now);
             (pace.rate() < before).then(|| pace.rate())
         })
     }
 
-    /// The runner has no room, or does not answer.
-    pub(super) fn held(&self) -> f64 {
-        self.with(Pace::held)
+    /// The runner has no room. For how many seconds nothing is launched, if not only this call was refused.
+    pub(super) fn no_room(&self, call: Call) -> Option<f64> {
+        self.with(|pace, now| pace.no_room(call, now))
+    }
+
+    /// The runner does not answer.
+    pub(super) fn held(&self) {
+        self.with(|pace, now| pace.held(now));
     }
 
     /// Launches per second now.

@@ -95,21 +95,7 @@ fn parsed<T: serde::de::DeserializeOwned>(Json(value): Json<serde_json::Value>) 
 /// Rows of a bot by the transaction that wrote them.
 async fn rows_sql(session: &Session, knowledge: &Knowledge, dimensions: usize) -> Result<String> {
     let table = knowledge.table.to_string();
-    let embedding = quote_ident(&knowledge.embedding);
-    // search_path is empty, so the extension's function is called by its schema.
-    let sql = "SELECT n.nspname FROM pg_attribute a \
-               JOIN pg_proc p ON p.proname = 'vector_dims' AND p.pronargs = 1 AND p.proargtypes[0] = a.atttypid \
-               JOIN pg_namespace n ON n.oid = p.pronamespace \
-               WHERE a.attrelid = to_regclass($1) AND a.attname = $2";
-    let doing = "look at the knowledge table";
-    let found = session.query_opt(doing, sql, &[&table, &knowledge.embedding]).await?;
-    let wrong_length = match found.map(|row| row.get::<_, String>(0)) {
-        Some(schema) => {
-            format!(" OR {}.vector_dims({embedding}) <> {dimensions}", quote_ident(&schema))
-        }
-        // A sparsevec, say, whose type alone says how long it is.
-        None => String::new(),
-    };
+    let faulty = faulty_sql(session, knowledge, dimensions).await?;
     let of_bot = match &knowledge.bot {
         Some(bot) => {
             format!("{} = $1::text::{}", quote_ident(bot), bot_type(session, knowledge, bot).await?)
@@ -122,9 +108,34 @@ async fn rows_sql(session: &Session, knowledge: &Knowledge, dimensions: usize) -
     Ok(format!(
         "SELECT COALESCE(jsonb_agg(to_jsonb(w) ORDER BY w.transaction), '[]') FROM ( \
            SELECT xmin::text AS transaction, count(*) AS rows, \
-             count(*) FILTER (WHERE {embedding} IS NULL{wrong_length}) AS faulty, \
+             count(*) FILTER (WHERE {faulty}) AS faulty, \
              COALESCE(jsonb_agg(DISTINCT {source}) FILTER (WHERE {source} IS NOT NULL AND {content}::text <> ''), \
              '[]') AS sources \
            FROM {table} WHERE {of_bot} GROUP BY xmin::text) w"
     ))
+}
+
+/// When an embedding is none: it is missing, of another length, or zeros only. What the last two are asked by depends on
+/// the column's type: `vector` has both functions, `halfvec` calls the norm `l2_norm`, the type of a `sparsevec` alone
+/// says how long it is (<https://github.com/pgvector/pgvector#reference>).
+async fn faulty_sql(session: &Session, knowledge: &Knowledge, dimensions: usize) -> Result<String> {
+    // search_path is empty, so the extension's functions are called by their schema.
+    let sql = "SELECT n.nspname, p.proname::text FROM pg_attribute a \
+               JOIN pg_proc p ON p.pronargs = 1 AND p.proargtypes[0] = a.atttypid \
+                 AND p.proname IN ('vector_dims', 'vector_norm', 'l2_norm') \
+               JOIN pg_namespace n ON n.oid = p.pronamespace \
+               WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND NOT a.attisdropped";
+    let doing = "look at the knowledge table";
+    let table = knowledge.table.to_string();
+    let embedding = quote_ident(&knowledge.embedding);
+    let mut faulty = format!("{embedding} IS NULL");
+    for row in session.query(doing, sql, &[&table, &knowledge.embedding]).await? {
+        let (schema, name): (String, String) = (row.get(0), row.get(1));
+        let call = format!("{}.{name}({embedding})", quote_ident(&schema));
+        faulty += &match name.as_str() {
+            "vector_dims" => format!(" OR {call} <> {dimensions}"),
+            _ => format!(" OR {call} = 0"),
+        };
+    }
+    Ok(faulty)
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Left, Work};
+use super::brake::Brake;
 use super::ledger::{Ledger, ledger};
 use super::muster::{Known, Listed, Muster, muster};
 use super::order::{FailedBot, ReembedOrder, Summary};
@@ -46,7 +47,7 @@ const BATCH: usize = 500;
 /// # Errors
 /// [`Error::Interrupted`] when cancelled, [`Error::Refused`] when another run is at work, the target lacks something or
 /// holds another migration, [`Error::Configuration`] when the order contradicts the record or nothing could prove a
-/// bot, [`Error::Tasks`] when the runner starts nothing at all; otherwise when the registry, the runner, the target or
+/// bot, [`Error::Tasks`] when the runner starts nothing at all or the first tasks all die alike; otherwise when the registry, the runner, the target or
 /// the store stays away. What was done before is recorded.
 pub async fn run(
     order: ReembedOrder,
@@ -280,6 +281,7 @@ impl Crew {
             reporter,
             cancel: cancel.child_token(),
             counts: Mutex::new(mustered.counts),
+            brake: Mutex::new(Brake::new(mustered.waiting.len() + mustered.running.len())),
         };
         Ok(Crew {
             shared: Arc::new(shared),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Work;
+use super::brake::{Brake, Told};
 use super::decide::Registered;
 use super::ledger::Ledger;
 use super::order::ReembedOrder;
@@ -17,6 +18,7 @@ use super::store::{BotState, Counts};
 use super::verdict::Evidence;
 use super::watch::Watch;
 use crate::bot::{BotKey, SyncRecord, SyncStatus};
+use crate::error::Error;
 use crate::report::{Event, Reporter};
 
 pub(super) struct Shared {
@@ -31,6 +33,7 @@ pub(super) struct Shared {
     /// Set when nothing more is to be launched.
     pub(super) cancel: CancellationToken,
     pub(super) counts: Mutex<Counts>,
+    pub(super) brake: Mutex<Brake>,
 }
 
 impl Shared {
@@ -100,6 +103,26 @@ impl Shared {
         // Changed meanwhile means that somebody else answers for it now; gone needs no record.
         self.write_sync(&work.bot.key, expected, status, (reason, &record.exec_id)).await?;
         Ok(())
+    }
+
+    /// Takes note of what an attempt's end tells about containers in general.
+    ///
+    /// # Errors
+    /// [`Error::Tasks`] when the first bots' containers have all died alike.
+    pub(super) fn brake(&self, bot: &BotKey, told: Told, reason: &str) -> Result<(), Stop> {
+        let mut brake = self.brake.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(bots) = brake.tell(bot, told) else { return Ok(()) };
+        self.tell(Event::Braked { bots, reason: reason.to_owned() });
+        Err(Stop::Failed(Error::Tasks {
+            what: format!(
+                "the tasks of the first {bots} bots have all ended in the same way without embedding anything: {reason}"
+            ),
+            hint: Some(
+                "look at one task's log, and at image, role, network and memory of the task definition; \
+                 try one bot with --bots, then run the same command again to go on"
+                    .into(),
+            ),
+        }))
     }
 
     pub(super) fn tell(&self, event: Event) {

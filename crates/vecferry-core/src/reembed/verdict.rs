@@ -2,9 +2,10 @@
 //!
 //! Rows say by which transaction they were written (`xmin`). A worker of any make replaces a bot's rows in one
 //! transaction, so a bot is proven when all its rows were written by one transaction, that one was not there before the
-//! launch, every document has rows, and every embedding is there with the right length. vecferry's own worker also
-//! leaves a row in `vecferry.bot_result`, in the same transaction, which says whose attempt it was and which documents
-//! were given up by policy. No clock is involved, and no exit code.
+//! launch, every document has rows, and each of its embeddings is there, has the right length and is not all zeros
+//! (which by cosine is near nothing: no search finds that row). vecferry's own worker also leaves a row in
+//! `vecferry.bot_result`, in the same transaction, which says whose attempt it was and which documents were given up by
+//! policy. No clock is involved, and no exit code.
 
 use serde::Deserialize;
 
@@ -34,7 +35,7 @@ pub struct Writer {
     pub transaction: String,
     /// Rows.
     pub rows: u64,
-    /// Rows without an embedding, or with one of another length.
+    /// Rows without an embedding, with one of zeros only, or with one of another length.
     pub faulty: u64,
     /// What their source column holds, without repetitions.
     pub sources: Vec<String>,
@@ -83,7 +84,7 @@ pub enum Verdict {
         /// How many transactions.
         transactions: usize,
     },
-    /// Embeddings are missing or of another length.
+    /// Embeddings are missing, zeros only, or of another length.
     Faulty {
         /// In that many rows.
         rows: u64,
@@ -107,11 +108,10 @@ pub fn judge(evidence: &Evidence, seen: Option<&[String]>, tokens: &[&str], bot:
         tokens: ours.map(|it| it.tokens),
         reused: ours.map(|it| it.reused),
     };
-    let faulty: u64 = evidence.writers.iter().map(|writer| writer.faulty).sum();
     let Some(seen) = seen else {
         // Only a result that names the attempt can speak for itself.
-        let alone = evidence.writers.len() == 1;
-        let agrees = ours.is_some_and(|it| it.rows == total) && alone && faulty == 0;
+        let sound = matches!(evidence.writers.as_slice(), [alone] if alone.faulty == 0);
+        let agrees = ours.is_some_and(|it| it.rows == total) && sound;
         return if agrees { Verdict::Proven(got) } else { Verdict::Unseen };
     };
     let (old, new): (Vec<&Writer>, Vec<&Writer>) =
@@ -126,8 +126,9 @@ pub fn judge(evidence: &Evidence, seen: Option<&[String]>, tokens: &[&str], bot:
     if new.len() > 1 || old.iter().any(|writer| !kept(writer)) {
         return Verdict::Doubled { transactions: evidence.writers.len() };
     }
-    if faulty > 0 {
-        return Verdict::Faulty { rows: faulty };
+    // Rows that were kept are as they were before the attempt.
+    if fresh.faulty > 0 {
+        return Verdict::Faulty { rows: fresh.faulty };
     }
     if ours.is_some_and(|it| it.rows == total || it.rows == fresh.rows) {
         return Verdict::Proven(got);
@@ -247,10 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn an_embedding_that_is_missing_or_too_short_is_a_fault() {
+    fn an_embedding_that_is_missing_or_too_short_is_a_fault_where_it_is_new() {
         let faulty = Writer { faulty: 2, ..writer("8", 5, &["https://a"]) };
         let told = Evidence { writers: vec![faulty], result: result("t1", 5, &[]) };
         assert_eq!(judged(&told, &[], &pages(&["https://a"])), Verdict::Faulty { rows: 2 });
+        // keep-old: what was kept is no fault of the attempt.
+        let kept = Writer { faulty: 1, ..writer("7", 1, &["https://b"]) };
+        let told = Evidence {
+            writers: vec![writer("8", 5, &["https://a"]), kept],
+            result: result("t1", 5, &["https://b"]),
+        };
+        let both = pages(&["https://a", "https://b"]);
+        assert!(matches!(judged(&told, &["7"], &both), Verdict::Proven(_)));
     }
 
     #[test]

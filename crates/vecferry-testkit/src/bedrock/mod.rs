@@ -12,10 +12,8 @@ mod openai;
 mod words;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path as FilePath;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -25,9 +23,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
-use crate::error::{Error, file};
+use crate::error::Error;
+use crate::loopback::Loopback;
 
 use admission::{Door, Verdict};
 pub use words::{text_hash, tokens, vector};
@@ -109,10 +107,8 @@ pub struct Seen {
 /// A running service.
 #[derive(Debug)]
 pub struct StandIn {
-    address: SocketAddr,
     service: Arc<Service>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    served: Loopback,
 }
 
 /// What the handlers share.
@@ -149,39 +145,20 @@ impl Refusal {
 impl StandIn {
     /// Starts the service on a free port.
     pub fn start(behaviour: Behaviour) -> Result<StandIn, Error> {
-        let here = FilePath::new("127.0.0.1:0");
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(file("bind", here))?;
-        listener.set_nonblocking(true).map_err(file("bind", here))?;
-        let address = listener.local_addr().map_err(file("bind", here))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(file("run a service at", here))?;
         let service =
             Arc::new(Service { door: Mutex::new(Door::new(behaviour)), called: Condvar::new() });
-        let (stop, stopped) = oneshot::channel();
-        let router = router(Arc::clone(&service));
-        let thread = std::thread::spawn(move || {
-            // Dropping the runtime at the end of this closure ends every open connection.
-            runtime.block_on(async {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                tokio::select! {
-                    _ = axum::serve(listener, router).into_future() => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Ok(StandIn { address, service, stop: Some(stop), thread: Some(thread) })
+        let served = Loopback::serve(router(Arc::clone(&service)))?;
+        Ok(StandIn { service, served })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        self.address
+        self.served.address()
     }
 
     /// Endpoint for an AWS client: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.addr())
     }
 
     /// Base URL for an OpenAI-compatible client: `http://127.0.0.1:PORT/v1`.
@@ -206,18 +183,6 @@ impl StandIn {
         match self.service.called.wait_timeout_while(door, within, few) {
             Ok((_, outcome)) => !outcome.timed_out(),
             Err(_) => false,
-        }
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // Fails only when the service has ended already.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
     }
 }

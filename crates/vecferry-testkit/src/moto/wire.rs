@@ -1,4 +1,4 @@
-//! Calls to moto by hand: AWS's JSON protocols and S3's REST are a header and a body. So the kit needs no SDK, and
+//! Calls to moto, or to a double of ours, by hand: AWS's JSON protocols and S3's REST are a header and a body. So the kit needs no SDK, and
 //! what it puts is not put by the code under test.
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -23,7 +23,7 @@ const DYNAMODB: Service = Service { name: "dynamodb", target: "DynamoDB_20120810
 const SECRETS_MANAGER: Service =
     Service { name: "secretsmanager", target: "secretsmanager", version: "1.1" };
 
-/// A client of one moto.
+/// A client of one endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     endpoint: String,
@@ -32,7 +32,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn to(moto: &Moto) -> Wire {
-        Wire { endpoint: moto.endpoint().to_owned(), http: Client::new() }
+        Wire::at(moto.endpoint())
+    }
+
+    pub(crate) fn at(endpoint: &str) -> Wire {
+        Wire { endpoint: endpoint.to_owned(), http: Client::new() }
     }
 
     /// One operation of DynamoDB.

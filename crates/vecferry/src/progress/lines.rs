@@ -177,6 +177,9 @@ fn happening_to_bots(event: &Event, verbose: u8) -> Option<String> {
         Event::NoRoom { reason, seconds } => {
             format!("no room for tasks, going on in {}: {reason}", duration(*seconds))
         }
+        Event::Braked { bots, reason } => {
+            format!("stopping: the tasks of the first {bots} bots all ended alike: {reason}")
+        }
         _ => return None,
     })
 }

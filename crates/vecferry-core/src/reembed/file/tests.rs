@@ -98,3 +98,29 @@ fn a_mistake_in_json_is_named_with_its_path_and_no_json_with_its_line() {
     assert_eq!(mistakes("[]", "b.json"), ["the file: must be a table with a list `bots`"]);
     assert_eq!(mistakes("", "b.toml"), ["line 1: no `bots` in it"]);
 }
+
+#[test]
+fn what_is_no_file_of_bots_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let huge = folder.path().join("huge.toml");
+    std::fs::File::create(&huge).unwrap().set_len(MOST_BYTES + 1).unwrap();
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+    for (path, why) in [
+        (pipe.as_path(), "is not a regular file"),
+        (folder.path(), "is not a regular file"),
+        (Path::new("/dev/zero"), "is not a regular file"),
+        (&huge, "is larger than 64 MiB"),
+        (&binary, "is not text in UTF-8"),
+    ] {
+        let Err(Error::Configuration { what, hint }) = FileBots::read(path) else {
+            panic!("{} was read", path.display())
+        };
+        assert!(what.ends_with(why) && hint.is_some(), "{what}");
+    }
+    let missing = FileBots::read(&folder.path().join("none.toml"));
+    assert!(matches!(missing, Err(Error::Local { .. })), "{missing:?}");
+}

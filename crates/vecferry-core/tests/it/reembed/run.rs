@@ -37,6 +37,7 @@ async fn every_way_a_task_can_end_leaves_its_bot_proven_once_or_failed_with_the_
         ("late_death", &[DieAfterSwap]),
         ("twice", &[Twice, Work]),
         ("novectors", &[NoVectors, WorkOwn]),
+        ("zeros", &[ZeroVectors, Work]),
         ("mixed", &[Vanish, NeverStart, Work]),
         ("interrupted", &[Interrupt, Die, WorkOwn]),
         ("throttled", &[FailThrottled, Work]),
@@ -57,6 +58,7 @@ async fn every_way_a_task_can_end_leaves_its_bot_proven_once_or_failed_with_the_
         ("late_death", 1),
         ("twice", 2),
         ("novectors", 2),
+        ("zeros", 2),
         ("mixed", 3),
         ("interrupted", 3),
         ("throttled", 2),
@@ -80,14 +82,71 @@ async fn every_way_a_task_can_end_leaves_its_bot_proven_once_or_failed_with_the_
         let status = world.registry.sync(id).unwrap().status;
         assert!(!status.is_busy(), "{id} is {status}");
     }
-    let counts = Counts { proven: 8, failed: 7, ..Counts::default() };
-    assert_eq!((summary.counts, summary.failed.len(), summary.rows), (counts, 7, 16));
+    let counts = Counts { proven: 9, failed: 7, ..Counts::default() };
+    assert_eq!((summary.counts, summary.failed.len(), summary.rows), (counts, 7, 18));
     assert_eq!((summary.tokens, summary.reused), (3 * 99, 3));
     // The next run tries what failed again, and only that.
     let summary = world.run().await.unwrap();
-    assert_eq!(summary.counts, Counts { proven: 15, ..Counts::default() });
+    assert_eq!(summary.counts, Counts { proven: 16, ..Counts::default() });
     assert_eq!((world.runner.started("work"), world.runner.started("memory")), (1, 2));
     assert_eq!(world.runner.most_at_once(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zero_vectors_of_half_precision_are_no_proof_either() {
+    use Act::*;
+    let script: &[(&str, &[Act])] = &[("zeros", &[ZeroVectors, ZeroVectors, ZeroVectors])];
+    let world = World::of(&pair().await.target, "halves", script).await;
+    let halves =
+        "DROP INDEX idx_items_embedding; ALTER TABLE items ALTER embedding TYPE halfvec(8)";
+    world.target.batch(halves).await.unwrap();
+    let summary = world.run().await.unwrap();
+    assert_eq!(summary.counts, Counts { failed: 1, ..Counts::default() });
+    let reason = "2 rows have no embedding, one of zeros only, or one of another length";
+    assert!(summary.failed[0].reason.ends_with(reason), "{}", summary.failed[0].reason);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_first_containers_all_die_alike_is_stopped_and_can_be_continued() {
+    let names: Vec<String> = (0..30).map(|n| format!("b{n:02}")).collect();
+    for (act, told) in [
+        (Act::Die, "its worker ended with exit code 1 and no result"),
+        (Act::NeverStart, "its task never started"),
+    ] {
+        let script: Vec<_> = names.iter().map(|name| (name.as_str(), [act].repeat(3))).collect();
+        let script: Vec<(&str, &[Act])> =
+            script.iter().map(|(name, acts)| (*name, acts.as_slice())).collect();
+        let mut world = World::of(&pair().await.target, "braked", &script).await;
+        world.policy.in_flight = 4;
+        let events = Arc::new(Recorder::default());
+        let ended = run(world.order().await, events.clone(), CancellationToken::new()).await;
+        let Err(Error::Tasks { what, hint }) = ended else { panic!("{ended:?}") };
+        assert!(what.contains("first 5 bots") && what.ends_with(told), "{what}");
+        assert!(hint.unwrap().contains("log"));
+        let braked = |event: &&Event| matches!(event, Event::Braked { bots: 5, .. });
+        assert_eq!(events.events().iter().filter(braked).count(), 1);
+        let untouched = names.iter().filter(|name| world.runner.started(name) == 0).count();
+        assert!(untouched >= 20, "{untouched} of 30 were not begun");
+        // Mended: what has died is tried again, and everything else begun.
+        world.runner.mend();
+        let summary = world.run().await.unwrap();
+        assert_eq!(summary.counts, Counts { proven: 30, ..Counts::default() });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_bot_that_works_among_the_first_keeps_a_run_going() {
+    use Act::*;
+    let names: Vec<String> = (0..20).map(|n| format!("b{n:02}")).collect();
+    let script: Vec<(&str, &[Act])> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| (name.as_str(), if n == 2 { &[Work][..] } else { &[Die, Work] }))
+        .collect();
+    let mut world = World::of(&pair().await.target, "odd", &script).await;
+    world.policy.in_flight = 1;
+    let summary = world.run().await.unwrap();
+    assert_eq!(summary.counts, Counts { proven: 20, ..Counts::default() });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 //! the runner's tasks outlive whoever started them and really write rows, and both do what they are told to do wrong.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -165,6 +166,8 @@ pub(super) enum Act {
     Nothing,
     /// Its vectors are missing.
     NoVectors,
+    /// Its vectors are zeros only.
+    ZeroVectors,
     /// Two of it work at the same time.
     Twice,
     /// The runner loses sight of it; it does nothing.
@@ -194,6 +197,8 @@ pub(super) struct Runner {
     state: Mutex<State>,
     running: Mutex<JoinSet<()>>,
     gate: watch::Sender<bool>,
+    /// Whether every task works from now on.
+    mended: AtomicBool,
 }
 
 #[derive(Default)]
@@ -225,7 +230,13 @@ impl Runner {
             state: Mutex::default(),
             running: Mutex::default(),
             gate: watch::Sender::new(false),
+            mended: AtomicBool::new(false),
         })
+    }
+
+    /// From now on every task works.
+    pub(super) fn mend(&self) {
+        self.mended.store(true, Ordering::Release);
     }
 
     /// Lets go what waits.
@@ -281,7 +292,8 @@ impl Runner {
 
     async fn act(&self, launch: &Launch, task: &str) -> TaskState {
         let id = launch.bot.id.as_str();
-        let act = self.script.get(&(id.to_owned(), launch.attempt)).copied().unwrap_or(Act::Work);
+        let scripted = self.script.get(&(id.to_owned(), launch.attempt)).copied();
+        let act = scripted.filter(|_| !self.mended.load(Ordering::Acquire)).unwrap_or(Act::Work);
         match act {
             Act::NeverStart => return stopped(StopCause::NeverStarted),
             Act::Vanish => return TaskState::Vanished,
@@ -323,7 +335,11 @@ impl Runner {
     async fn swap(&self, launch: &Launch, task: &str, act: Act) {
         let id = &launch.bot.id;
         let pages = if act == Act::LeaveOut { 1 } else { 2 };
-        let vector = if act == Act::NoVectors { "NULL" } else { "'[1,2,3,4,5,6,7,8]'" };
+        let vector = match act {
+            Act::NoVectors => "NULL",
+            Act::ZeroVectors => "'[0,0,0,0,0,0,0,0]'",
+            _ => "'[1,2,3,4,5,6,7,8]'",
+        };
         let session = Session::open(&self.database).await.unwrap();
         let mut sql = format!(
             "BEGIN; DELETE FROM items WHERE botid = '{id}'; \
