@@ -19,6 +19,6 @@ pub use account::Account;
 pub use bedrock::Bedrock;
 pub use bots::{DynamoBots, DynamoOptions};
 pub use documents::{ObjectLimits, S3Documents};
-pub use secret::{database_from, database_from_environment, database_from_secret};
+pub use secret::{SecretSwitch, database_from, database_from_environment, database_from_secret};
 pub use table_role::TableRole;
 pub use tasks::{Capacity, EcsReady, EcsSettings, EcsTasks};

@@ -211,3 +211,19 @@ pub async fn put_secret(moto: &Moto, text: &str) -> Result<String> {
         body: answer.to_string(),
     })
 }
+
+/// Gives the secret another text, as a rotation ends: the text of AWSCURRENT before becomes AWSPREVIOUS.
+pub async fn change_secret(moto: &Moto, secret: &str, text: &str) -> Result<()> {
+    let body = json!({"SecretId": secret, "SecretString": text});
+    Wire::to(moto).secrets("PutSecretValue", &body).await.map(drop)
+}
+
+/// The text that carries a label, `AWSCURRENT` say; `None` when none does.
+pub async fn secret_text(moto: &Moto, secret: &str, label: &str) -> Result<Option<String>> {
+    let body = json!({"SecretId": secret, "VersionStage": label});
+    match Wire::to(moto).secrets("GetSecretValue", &body).await {
+        Ok(answer) => Ok(answer["SecretString"].as_str().map(str::to_owned)),
+        Err(Error::Answer { body, .. }) if body.contains("ResourceNotFound") => Ok(None),
+        Err(error) => Err(error),
+    }
+}

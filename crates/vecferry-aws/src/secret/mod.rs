@@ -2,8 +2,10 @@
 //! (`DB_SECRETS_ARN`), one that RDS manages, or any other of their layout. Only what carries the label AWSCURRENT is read:
 //! what a rotation prepares (AWSPENDING) does not hold yet. No message holds any of a secret's text.
 
+mod edit;
 mod environment;
 mod login;
+mod switch;
 
 use aws_sdk_secretsmanager::Client;
 use serde::Deserialize;
@@ -14,6 +16,10 @@ use crate::account::Account;
 use crate::failure::failed;
 pub use environment::database_from_environment;
 use login::SecretLogin;
+pub use switch::SecretSwitch;
+
+/// The label of the version that is in force.
+const CURRENT: &str = "AWSCURRENT";
 
 /// A database's secret as RDS writes it; other keys (`engine`, `dbClusterIdentifier`) are of no use here.
 #[derive(Deserialize)]
@@ -74,10 +80,10 @@ pub async fn database_from(account: &Account, secret: &str, given: DsnParts) -> 
 
 /// The text that carries AWSCURRENT.
 async fn read(account: &Account, secret: &str) -> Result<String> {
-    let answer =
-        Client::new(account.config()).get_secret_value().secret_id(secret).send().await.map_err(
-            |error| failed("Secrets Manager", format!("read the secret {secret}"), &error),
-        )?;
+    let get = Client::new(account.config()).get_secret_value();
+    let answer = get.secret_id(secret).version_stage(CURRENT).send().await;
+    let answer = answer
+        .map_err(|error| failed("Secrets Manager", format!("read the secret {secret}"), &error))?;
     let text = answer.secret_string().ok_or_else(|| unusable(secret, "it is not a text"))?;
     Ok(text.to_owned())
 }

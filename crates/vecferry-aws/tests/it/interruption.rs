@@ -11,10 +11,21 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum Fate {
     /// It is answered by DynamoDB's request for fewer requests.
     Throttled,
+    /// Nothing: it is not this one's turn.
+    Passed,
     /// The same from a service that answers in XML.
     ThrottledInXml,
     /// It is done, and its answer is lost with the connection.
     AnswerLost,
+    /// It is done, and its answer waits until it is released.
+    Held,
+}
+
+/// Where held answers wait, and the test for them.
+#[derive(Debug, Default)]
+struct Hold {
+    held: tokio::sync::Notify,
+    released: tokio::sync::Notify,
 }
 
 /// Listens until the process ends.
@@ -23,6 +34,7 @@ pub(crate) struct Interruption {
     endpoint: String,
     fates: Arc<Mutex<VecDeque<Fate>>>,
     requests: Arc<AtomicUsize>,
+    hold: Arc<Hold>,
 }
 
 impl Interruption {
@@ -32,23 +44,25 @@ impl Interruption {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let fates = Arc::new(Mutex::new(VecDeque::new()));
         let requests = Arc::new(AtomicUsize::new(0));
+        let hold = Arc::new(Hold::default());
+        let holding = Arc::clone(&hold);
         let upstream = upstream.trim_start_matches("http://").to_owned();
         let (coming, counted) = (Arc::clone(&fates), Arc::clone(&requests));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (upstream, coming) = (upstream.clone(), Arc::clone(&coming));
-                let counted = Arc::clone(&counted);
+                let (counted, hold) = (Arc::clone(&counted), Arc::clone(&holding));
                 std::thread::spawn(move || {
                     let next = || {
                         counted.fetch_add(1, Ordering::SeqCst);
                         coming.lock().unwrap().pop_front()
                     };
                     // A client that goes away is not this test's concern.
-                    let _ = pass(client, &upstream, next);
+                    let _ = pass(client, &upstream, next, &hold);
                 });
             }
         });
-        Interruption { endpoint, fates, requests }
+        Interruption { endpoint, fates, requests, hold }
     }
 
     /// Its address.
@@ -59,6 +73,16 @@ impl Interruption {
     /// What becomes of the requests that come next, one each.
     pub(crate) fn next(&self, fates: &[Fate]) {
         self.fates.lock().unwrap().extend(fates);
+    }
+
+    /// Waits until an answer is held.
+    pub(crate) async fn held(&self) {
+        self.hold.held.notified().await;
+    }
+
+    /// Lets the held answer go.
+    pub(crate) fn release(&self) {
+        self.hold.released.notify_one();
     }
 
     /// Requests so far.
@@ -72,6 +96,7 @@ fn pass(
     mut client: TcpStream,
     upstream: &str,
     next: impl FnOnce() -> Option<Fate>,
+    hold: &Hold,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let (mut head, mut length) = (String::new(), 0);
@@ -116,6 +141,11 @@ fn pass(
     server.write_all(&body)?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
+    if fate == Some(Fate::Held) {
+        hold.held.notify_one();
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        runtime.block_on(hold.released.notified());
+    }
     if fate != Some(Fate::AnswerLost) {
         // The client must not keep this connection for its next request.
         let end = answer.windows(2).position(|two| two == b"\r\n").unwrap_or(0);

@@ -11,4 +11,5 @@ mod interruption;
 mod rig;
 mod secret;
 mod stack;
+mod switch;
 mod tasks;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+mod handover;
+
 use super::step::{Direction, Step};
 use crate::follow::health::{Health, LinkState};
 use crate::phase::Phase;
@@ -16,6 +18,8 @@ pub struct Decision {
     pub direction: Direction,
     /// Whether it may go on.
     pub go: bool,
+    /// Whether the sender will refuse writes.
+    pub refuses_writes: bool,
     /// What speaks against it, and what is worth knowing.
     pub reasons: Vec<Reason>,
 }
@@ -66,8 +70,12 @@ pub struct Facts {
     pub altered: Vec<String>,
     /// Indexes of the record that are missing, invalid or unfinished on the target.
     pub indexes: Vec<String>,
-    /// Whether writes can be refused on the sender.
+    /// Whether writes are to be refused on the sender.
+    pub fenced: bool,
+    /// Whether they can be.
     pub fence: FenceFacts,
+    /// Why the application could not be switched, if that is known before.
+    pub no_switch: Option<String>,
     /// Whether there can be a way back; `None` when none is wanted.
     pub way_back: Option<WayBackFacts>,
     /// What will make the crossing wait, in words.
@@ -120,10 +128,15 @@ pub fn judge(facts: &Facts) -> Decision {
     match standing(facts) {
         Standing::No(reason) => reasons.push(reason),
         Standing::GoesOn(what) => reasons.push(Reason::note(what, "")),
+        Standing::Begins if !facts.replicates() => {
+            handover::judge(facts, &mut reasons);
+            judge_switch(facts, &mut reasons);
+        }
         Standing::Begins => {
             judge_links(facts, &mut reasons);
             judge_source(facts, &mut reasons);
             judge_fence(facts, &mut reasons);
+            judge_switch(facts, &mut reasons);
             if let Some(way_back) = &facts.way_back {
                 judge_way_back(way_back, &mut reasons);
             }
@@ -136,7 +149,15 @@ pub fn judge(facts: &Facts) -> Decision {
     }
     reasons.sort_by_key(|reason| !reason.blocks);
     let go = !reasons.iter().any(|reason| reason.blocks);
-    Decision { version: 1, direction: facts.direction, go, reasons }
+    let (direction, refuses_writes) = (facts.direction, facts.fenced);
+    Decision { version: 1, direction, go, refuses_writes, reasons }
+}
+
+impl Facts {
+    /// Whether the clusters are linked, so that what is written meanwhile goes along.
+    fn replicates(&self) -> bool {
+        self.migration.is_none_or(|(method, _)| method == Method::Follow)
+    }
 }
 
 /// What the records say before anything else is looked at.
@@ -153,13 +174,13 @@ fn standing(facts: &Facts) -> Standing {
     let Some((method, phase)) = facts.migration else {
         return Standing::No(Reason::no(
             "there is no migration on the target",
-            "begin with `vecferry migrate --method follow`",
+            "begin with `vecferry migrate`",
         ));
     };
-    if method != Method::Follow {
+    if method == Method::Reembed {
         return Standing::No(Reason::no(
-            format!("the migration on the target is a {method}, which does not follow the source"),
-            "point the application yourself after `vecferry verify`, or begin with `vecferry migrate --method follow --restart`",
+            format!("the migration on the target is a {method}, which has no source to come from"),
+            "point the application at the target yourself",
         ));
     }
     if let Some(conflict) = &facts.other_source {
@@ -167,6 +188,9 @@ fn standing(facts: &Facts) -> Standing {
             format!("this source is not the one that was copied: {conflict}"),
             "give the source of the migration with --source",
         ));
+    }
+    if method != Method::Follow {
+        return handover::standing(facts, phase);
     }
     match facts.direction {
         Direction::Cutover => cutover_standing(facts, phase),
@@ -331,6 +355,13 @@ fn judge_fence(facts: &Facts, reasons: &mut Vec<Reason>) {
             format!("the role may not fence these on the {sender}: {}", fence.forbidden.join(", ")),
             format!("GRANT TRIGGER, UPDATE on them to the role of --{sender}, or use their owner"),
         ));
+    }
+}
+
+fn judge_switch(facts: &Facts, reasons: &mut Vec<Reason>) {
+    if let Some(why) = &facts.no_switch {
+        let remedy = "mend it, or leave the switch out and point the application yourself";
+        reasons.push(Reason::no(why.as_str(), remedy));
     }
 }
 

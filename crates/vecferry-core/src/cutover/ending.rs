@@ -23,7 +23,9 @@ impl Crossing<'_> {
         let cutover = self.gathered.cutover.as_ref().map(|record| record.step);
         self.direction() == Direction::Rollback
             && self.step == Step::Undone
-            && cutover.is_some_and(|step| step != Step::Finished)
+            && cutover.is_some_and(|step| {
+                step != Step::Finished && (self.replicates() || step.is_before_the_switch())
+            })
     }
 
     /// Sets up the way back of a cutover that stopped at or past its switch and decides anew; `None` when it stopped
@@ -64,7 +66,7 @@ impl Crossing<'_> {
     pub(super) async fn refuse(self, decision: Decision) -> Result<Outcome> {
         let own = self.gathered.crossing(self.direction());
         if !(may_be_fenced(own) && self.step.is_before_the_switch()) {
-            return Ok(refused(Some(self.id), decision));
+            return Ok(refused(Some(self.id), Some(self.method), decision));
         }
         let why = decision.reasons.first().map_or("", |reason| reason.what.as_str()).to_owned();
         self.undo(self.direction(), &why).await?;
@@ -109,14 +111,16 @@ impl Crossing<'_> {
             // record that still says that it is up is right about nothing but where to begin again.
             let side = direction.sender();
             fence::open(&Session::open(clusters.at(side), side, "undo").await?, &self.id).await?;
-            self.notice(format!("writes are taken on the {side} again"));
+            if self.gathered.facts.fenced {
+                self.notice(format!("writes are taken on the {side} again"));
+            }
             let source = Session::open(&clusters.source, Side::Source, "undo").await?;
             let target = Session::open(&clusters.target, Side::Target, "undo").await?;
             let sender = match direction {
                 Direction::Cutover => &source,
                 Direction::Rollback => &target,
             };
-            if direction == Direction::Cutover {
+            if direction == Direction::Cutover && self.replicates() {
                 way_back::tear_down(&source, &target, &Link::back(&self.id)).await?;
             }
             let stages = &self.stages[self.recorded..];
@@ -155,9 +159,11 @@ impl Crossing<'_> {
         Ok(Outcome {
             version: 1,
             migration: Some(self.id),
+            method: Some(self.method),
             direction,
             done: end == End::Done,
             end,
+            switched: recorded.is_some_and(|record| !record.step.is_before_the_switch()),
             switched_by_command: end == End::Done && self.ground.options.switch.is_some(),
             way_back: recorded.is_some_and(|record| record.way_back),
             downtime_seconds: recorded.and_then(|record| record.downtime_seconds),

@@ -2,6 +2,7 @@
 
 use super::decide::{Facts, FenceFacts, WayBackFacts};
 use super::step::{Direction, Step};
+use super::switch::Order;
 use super::{Options, fence, way_back};
 use crate::copy::resume::altered;
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::follow::state::read_link;
 use crate::inspect::inspect;
 use crate::inventory::Inventory;
 use crate::pg::{QualifiedName, Session};
-use crate::policy::{Clusters, Policy};
+use crate::policy::{Clusters, Method, Policy};
 use crate::source::SourceIdentity;
 use crate::store::{self, CrossingRecord, MigrationRecord, RelationRecord};
 
@@ -27,6 +28,16 @@ pub(super) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
+    /// What the switch is told.
+    pub(super) fn order<'b>(&self, migration: &'b str) -> Order<'b>
+    where
+        'a: 'b,
+    {
+        let direction = self.options.direction;
+        let to = self.clusters.at(direction.receiver());
+        Order { direction, to, migration, timeout: self.options.switch_timeout }
+    }
+
     /// Sender and receiver of the crossing.
     pub(super) fn ends(&self) -> (&'a Session, &'a Session) {
         match self.options.direction {
@@ -84,16 +95,25 @@ pub(super) async fn gather(ground: Ground<'_>) -> Result<Gathered> {
     let inventory = inspect(ground.source).await?;
     let tables = gathered.tables();
     let facts = &mut gathered.facts;
+    let replicates = record.route.method() == Method::Follow;
     facts.migration = Some((record.route.method(), record.phase));
+    facts.fenced = replicates || ground.options.fence;
+    facts.no_switch = no_switch(ground, &id).await?;
     let identity = SourceIdentity::new(&ground.clusters.source, &inventory);
     facts.other_source = identity.conflict_with(&record.source);
     facts.cutover = gathered.cutover.as_ref().map(|record| (record.step, record.way_back));
     facts.rollback = gathered.rollback.as_ref().map(|record| record.step);
     facts.altered = altered(ground.policy, &inventory, &gathered.relations);
-    read_links(ground, &id, facts).await?;
-    read_sender(ground, &id, &tables, facts).await?;
+    if replicates {
+        read_links(ground, &id, facts).await?;
+    }
+    if facts.fenced {
+        read_sender(ground, &id, &tables, facts).await?;
+    }
     if ground.options.direction == Direction::Cutover {
         facts.indexes = indexes(ground.target, &id).await?;
+    }
+    if replicates && ground.options.direction == Direction::Cutover {
         facts.materialized_views = materialized_views(&inventory);
         let switched = facts.cutover.is_some_and(|(step, _)| !step.is_before_the_switch());
         if ground.options.way_back && !switched && facts.other_source.is_none() {
@@ -116,12 +136,20 @@ fn nothing(options: &Options) -> Facts {
         max_lag: options.max_lag,
         altered: Vec::new(),
         indexes: Vec::new(),
+        fenced: true,
         fence: FenceFacts::default(),
+        no_switch: None,
         way_back: None,
         in_the_way: Vec::new(),
         large_objects: 0,
         materialized_views: Vec::new(),
     }
+}
+
+/// Why the application could not be switched. A crossing at its switch finds out by switching.
+async fn no_switch(ground: Ground<'_>, id: &str) -> Result<Option<String>> {
+    let Some(switch) = &ground.options.switch else { return Ok(None) };
+    switch.obstacle(ground.order(id)).await
 }
 
 /// The links that a crossing of this direction drains.

@@ -19,6 +19,9 @@
 //! 5. `switched`, after it; then links that have served are dropped and the way back is set up.
 //! 6. `finished`, together with the migration's last phase.
 //!
+//! A finished `copy` or `delta` has no link to its source: nothing is drained and nothing flows back ([`handover`]). Its
+//! crossings have the same record and the same steps, without those of the fence unless one is asked for.
+//!
 //! The order that matters: the slot of the way back stands beyond everything that apply wrote before the application
 //! can write on the target, and its subscription begins only when the forward one is gone, so no change comes around.
 //! The target's lock is held from the first look to the end.
@@ -28,14 +31,16 @@ mod drain;
 mod ending;
 pub(crate) mod fence;
 mod gather;
+mod handover;
 pub mod position;
 mod proof;
 mod run;
 mod sequences;
 pub mod step;
-mod switch;
+pub mod switch;
 mod way_back;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,12 +48,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, Side};
 use crate::pg::Session;
-use crate::policy::{Clusters, Policy};
+use crate::policy::{Clusters, Method, Policy};
 use crate::report::Reporter;
 use crate::store;
 use decide::{Decision, Reason};
 use gather::Ground;
 use step::Direction;
+use switch::Switch;
 
 /// How a crossing is made.
 #[derive(Debug, Clone)]
@@ -57,8 +63,8 @@ pub struct Options {
     pub direction: Direction,
     /// Whether every row is compared by digest under the fence; otherwise rows are counted by table and bot.
     pub full: bool,
-    /// What the shell runs to point the application at the receiver; the operator does it when `None`.
-    pub switch: Option<String>,
+    /// What points the application at the receiver; the operator does it when `None`.
+    pub switch: Option<Arc<dyn Switch>>,
     /// How long that may take.
     pub switch_timeout: Duration,
     /// How long one try of the fence waits for a lock.
@@ -73,6 +79,8 @@ pub struct Options {
     pub sequence_margin: u64,
     /// Whether a cutover sets up the link that a rollback needs.
     pub way_back: bool,
+    /// Whether writes are refused where nothing is replicated, too; a follow always refuses them.
+    pub fence: bool,
 }
 
 impl Options {
@@ -91,6 +99,7 @@ impl Options {
             max_lag: 64 << 20,
             sequence_margin: 1000,
             way_back: true,
+            fence: false,
         }
     }
 }
@@ -116,13 +125,17 @@ pub struct Outcome {
     pub version: u32,
     /// Migration id; `None` when there is none.
     pub migration: Option<String>,
+    /// How the migration moves its rows; `None` when there is none. Rows go back with a `follow` only.
+    pub method: Option<Method>,
     /// Which way.
     pub direction: Direction,
     /// Whether what was asked for is done. A rollback of a cutover that had not switched is, too.
     pub done: bool,
     /// How it ended.
     pub end: End,
-    /// Whether a command switched the application; otherwise that is left to the operator.
+    /// Whether the application is on the receiver, or is the operator's to point there now.
+    pub switched: bool,
+    /// Whether a command or a secret switched the application; otherwise that is left to the operator.
     pub switched_by_command: bool,
     /// Whether there is a way back.
     pub way_back: bool,

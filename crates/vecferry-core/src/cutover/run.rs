@@ -9,7 +9,7 @@ use super::decide::{Decision, Reason, judge};
 use super::fence::{self, Patience, Raised};
 use super::gather::{Gathered, Ground, gather, links_of};
 use super::step::{Direction, Stage, Step};
-use super::switch::{self, Answer, Switch};
+use super::switch::Answer;
 use super::{End, Outcome, drain, proof, sequences, way_back};
 use crate::error::{Error, Result, Side};
 use crate::follow::link::{self, Link};
@@ -17,6 +17,7 @@ use crate::follow::links;
 use crate::follow::state::current_lsn;
 use crate::pg::{Lsn, QualifiedName, Session};
 use crate::phase::Phase;
+use crate::policy::Method;
 use crate::report::{Event, Reporter};
 use crate::sequences::LargeObjectCopy;
 use crate::store::{self, CrossingRecord, Entry};
@@ -53,8 +54,9 @@ pub(super) async fn run(
     let direction = ground.options.direction;
     let mut decision = judge(&gathered.facts);
     let Some(migration) = &gathered.migration else {
-        return Ok(refused(None, decision));
+        return Ok(refused(None, None, decision));
     };
+    let method = migration.route.method();
     let own = gathered.crossing(direction).cloned();
     let mut crossing = Crossing {
         ground,
@@ -62,7 +64,8 @@ pub(super) async fn run(
         cancel,
         id: migration.id.clone(),
         tables: gathered.tables(),
-        way_back: way_back_wanted(ground, own.as_ref()),
+        method,
+        way_back: method == Method::Follow && way_back_wanted(ground, own.as_ref()),
         step: own.as_ref().map_or(Step::Undone, |record| record.step),
         gathered,
         stages: Vec::new(),
@@ -73,7 +76,7 @@ pub(super) async fn run(
         // Done is done, unless it was taken back since.
         return match decision.go {
             true => crossing.outcome(End::Done, decision, None).await,
-            false => Ok(refused(Some(crossing.id), decision)),
+            false => Ok(refused(Some(crossing.id), Some(method), decision)),
         };
     }
     if decision.go && crossing.rolls_back_unfinished() {
@@ -97,13 +100,19 @@ fn way_back_wanted(ground: Ground<'_>, own: Option<&CrossingRecord>) -> bool {
         && own.is_none_or(|record| record.step.is_before_the_switch() || record.way_back)
 }
 
-pub(super) fn refused(migration: Option<String>, decision: Decision) -> Outcome {
+pub(super) fn refused(
+    migration: Option<String>,
+    method: Option<Method>,
+    decision: Decision,
+) -> Outcome {
     Outcome {
         version: 1,
         migration,
+        method,
         direction: decision.direction,
         done: false,
         end: End::Refused,
+        switched: false,
         switched_by_command: false,
         way_back: false,
         downtime_seconds: None,
@@ -119,8 +128,9 @@ pub(super) struct Crossing<'a> {
     reporter: &'a dyn Reporter,
     pub(super) cancel: &'a CancellationToken,
     pub(super) id: String,
+    pub(super) method: Method,
     pub(super) gathered: Gathered,
-    tables: Vec<QualifiedName>,
+    pub(super) tables: Vec<QualifiedName>,
     pub(super) way_back: bool,
     /// The step that is recorded.
     pub(super) step: Step,
@@ -136,7 +146,12 @@ impl Crossing<'_> {
         self.ground.options.direction
     }
 
-    fn started(&self, stage: Stage) -> Result<Instant> {
+    /// Whether the clusters are linked.
+    pub(super) fn replicates(&self) -> bool {
+        self.method == Method::Follow
+    }
+
+    pub(super) fn started(&self, stage: Stage) -> Result<Instant> {
         if self.step.is_before_the_switch() && self.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
@@ -144,7 +159,7 @@ impl Crossing<'_> {
         Ok(Instant::now())
     }
 
-    fn finished(&mut self, stage: Stage, begun: Instant) {
+    pub(super) fn finished(&mut self, stage: Stage, begun: Instant) {
         self.took(stage, begun.elapsed().as_secs_f64());
     }
 
@@ -189,6 +204,7 @@ impl Crossing<'_> {
         }
         let begun = self.started(Stage::Finish)?;
         match self.direction() {
+            _ if !self.replicates() => self.finish_handover().await?,
             Direction::Cutover => self.finish_cutover().await?,
             Direction::Rollback => self.finish_rollback().await?,
         }
@@ -199,6 +215,9 @@ impl Crossing<'_> {
 
     async fn before_the_switch(&mut self) -> Result<(), Halt> {
         self.prepare().await?;
+        if !self.replicates() {
+            return self.prepare_handover().await;
+        }
         let lsn = self.fence().await?;
         self.drain(lsn).await?;
         self.prove_and_place_way_back().await
@@ -218,7 +237,7 @@ impl Crossing<'_> {
         Ok(())
     }
 
-    async fn fence(&mut self) -> Result<Lsn, Halt> {
+    pub(super) async fn fence(&mut self) -> Result<Lsn, Halt> {
         let begun = self.started(Stage::Fence)?;
         self.enter(Step::Fencing, None).await?;
         let (sender, _) = self.ground.ends();
@@ -291,6 +310,11 @@ impl Crossing<'_> {
         let (sender, receiver) = self.ground.ends();
         sequences::set_beyond(sender, receiver, self.ground.options.sequence_margin).await?;
         self.finished(Stage::Sequences, begun);
+        self.compare().await
+    }
+
+    /// The proof that both sides hold the same.
+    pub(super) async fn compare(&mut self) -> Result<(), Halt> {
         let begun = self.started(Stage::Verify)?;
         let Ground { clusters, policy, options, .. } = self.ground;
         if let Some(reason) =
@@ -334,21 +358,16 @@ impl Crossing<'_> {
     async fn switch(&mut self, again: bool) -> Result<(), Halt> {
         let begun = self.started(Stage::Switch)?;
         self.enter(Step::Switching, None).await?;
-        if self.direction() == Direction::Rollback {
-            fence::open(self.ground.source, &self.id).await?;
-        }
+        let fenced = self.open_receiver().await?;
         let options = self.ground.options;
-        if let Some(command) = &options.switch {
-            let to = self.ground.clusters.at(self.direction().receiver());
-            let (timeout, direction) = (options.switch_timeout, self.direction());
-            let switch = Switch { command, timeout, direction, to, migration: &self.id };
-            match switch::run(&switch, self.reporter).await? {
+        if let Some(switch) = &options.switch {
+            match switch.switch(self.ground.order(&self.id), self.reporter).await? {
                 Answer::Switched => {}
-                Answer::NotSwitched(code) if !again => return Err(self.not_switched(code).await?),
-                Answer::NotSwitched(code) => {
-                    let what = format!(
-                        "the switch command ended with exit code {code}, and an earlier run may have switched"
-                    );
+                Answer::NotSwitched(why) if !again => {
+                    return Err(self.not_switched(why, fenced).await?);
+                }
+                Answer::NotSwitched(why) => {
+                    let what = format!("{why}, and an earlier run may have switched");
                     return Err(Halt::Unknown(self.unknown(what)));
                 }
                 Answer::Unknown(what) => return Err(Halt::Unknown(self.unknown(what))),
@@ -359,18 +378,30 @@ impl Crossing<'_> {
         Ok(())
     }
 
-    /// The command's word is that the application stayed: so does the fence of the cluster it did not go to.
-    async fn not_switched(&mut self, code: i32) -> Result<Halt> {
-        let what = format!("the switch command ended with exit code {code}: not switched");
-        if self.direction() == Direction::Rollback {
+    /// Lets the receiver take writes, which the crossing the other way may have ended; whether it refused them.
+    async fn open_receiver(&self) -> Result<bool> {
+        let (_, receiver) = self.ground.ends();
+        let may_be = self.direction() == Direction::Rollback || !self.replicates();
+        let fenced = may_be && fence::is_up(receiver, &self.tables).await?;
+        if may_be {
+            fence::open(receiver, &self.id).await?;
+        }
+        Ok(fenced)
+    }
+
+    /// The switch's word is that the application stayed: so does the fence of the cluster it did not go to.
+    async fn not_switched(&mut self, why: String, fenced: bool) -> Result<Halt> {
+        let what = format!("{why}: not switched");
+        if fenced {
             let options = self.ground.options;
             let patience = Patience { timeout: options.fence_timeout, tries: options.fence_tries };
             let never = CancellationToken::new();
-            let source = self.ground.source;
-            if fence::raise(source, (&self.id, &self.tables), patience, &never).await?
+            let (_, receiver) = self.ground.ends();
+            if fence::raise(receiver, (&self.id, &self.tables), patience, &never).await?
                 == Raised::Blocked
             {
-                let what = format!("{what}, and the source could not be fenced again");
+                let side = receiver.side();
+                let what = format!("{what}, and the {side} could not be fenced again");
                 return Ok(Halt::Unknown(self.unknown(what)));
             }
         }
@@ -380,16 +411,22 @@ impl Crossing<'_> {
     fn unknown(&self, what: String) -> Reason {
         let (sender, command) = (self.direction().sender(), self.direction());
         let other = match self.direction() {
-            Direction::Cutover if self.way_back => {
+            Direction::Cutover if self.way_back || !self.replicates() => {
                 ", or `vecferry rollback` to go back to the source"
             }
             _ => "",
         };
+        let fence = match self.gathered.facts.fenced {
+            true => format!(", and the {sender} stays fenced"),
+            false => String::new(),
+        };
+        let again = match &self.ground.options.switch {
+            Some(switch) => format!(", which uses {} again", switch.name()),
+            None => String::new(),
+        };
         Reason::no(
-            format!(
-                "{what}; whether the application was switched is not known, and the {sender} stays fenced"
-            ),
-            format!("run `vecferry {command}` again, which runs the switch command again{other}"),
+            format!("{what}; whether the application was switched is not known{fence}"),
+            format!("run `vecferry {command}` again{again}{other}"),
         )
     }
 
@@ -433,7 +470,10 @@ impl Crossing<'_> {
     async fn record_end(&mut self) -> Result<()> {
         let target = self.ground.target;
         target.batch("begin", "BEGIN").await?;
-        store::enter(target, &self.id, Phase::Done, None).await?;
+        match self.replicates() {
+            true => store::enter(target, &self.id, Phase::Done, None).await?,
+            false => self.forget_the_other_way().await?,
+        }
         self.enter(Step::Finished, None).await?;
         target.batch("commit", "COMMIT").await
     }

@@ -207,13 +207,35 @@ fn create_subscription_sql(link: &Link, options: SubscriptionOptions) -> String 
         "CREATE SUBSCRIPTION {name} CONNECTION %L PUBLICATION {name} WITH ({})",
         with.join(", ")
     );
+    with_conninfo(&create)
+}
+
+/// A block that runs a statement whose `%L` is the connection string.
+fn with_conninfo(statement: &str) -> String {
     format!(
         "DO $vecferry$ DECLARE words text; BEGIN \
          EXECUTE format({}, current_setting('vecferry.conninfo')); \
          EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS words = MESSAGE_TEXT; \
          RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = words; END $vecferry$",
-        quote_literal(&create)
+        quote_literal(statement)
     )
+}
+
+/// Gives the subscription the address and login by which its server connects from now on. The same ones again change
+/// nothing: apply goes on where it is.
+///
+/// # Errors
+/// [`Error::Postgres`].
+pub(crate) async fn set_connection(receiver: &Session, link: &Link, sender: &Dsn) -> Result<()> {
+    let doing = "give a subscription its new login";
+    receiver.batch(doing, "BEGIN").await?;
+    let sql = "SELECT set_config('vecferry.conninfo', $1, true)";
+    receiver.query_one(doing, sql, &[&sender.conninfo()]).await?;
+    let alter = format!("ALTER SUBSCRIPTION {} CONNECTION %L", quote_ident(&link.name));
+    let altered = receiver.batch(doing, &with_conninfo(&alter)).await;
+    let end = if altered.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    receiver.batch(doing, end).await?;
+    altered
 }
 
 /// Whether the receiving database has the subscription.

@@ -17,7 +17,7 @@ use crate::copy::resume::altered;
 use crate::error::{Class, Error, Result, Side};
 use crate::inspect::inspect;
 use crate::migration::Run;
-use crate::pg::{Lsn, Session};
+use crate::pg::{Login, Lsn, Session};
 use crate::phase::Phase;
 use crate::policy::Clusters;
 use crate::report::Event;
@@ -138,6 +138,8 @@ struct Watch<'a> {
     /// What was seen of each link's failures.
     failures: HashMap<String, Failures>,
     looked_at_tables: Option<Instant>,
+    /// The login that each subscription was given here, by the link's name.
+    logins: HashMap<String, Login>,
     /// The last thing said, so that it is said once.
     said: String,
 }
@@ -165,6 +167,7 @@ impl<'a> Watch<'a> {
             before: None,
             failures: HashMap::new(),
             looked_at_tables: None,
+            logins: HashMap::new(),
             said: String::new(),
         })
     }
@@ -250,13 +253,33 @@ impl<'a> Watch<'a> {
         Ok(states)
     }
 
+    /// Gives a subscription that does not connect the login that works now, where logins may change: the one that it
+    /// was made with may have been rotated. Whether there was another one to give.
+    async fn give_login(&mut self, link: &Link) -> Result<bool> {
+        let source = super::source_from_target(self.run.clusters, self.run.policy);
+        if !source.changes_login() {
+            return Ok(false);
+        }
+        // Ours may be older than the rotation; whoever logs in anew learns of it.
+        Session::open(&self.run.clusters.source, Side::Source, "follow").await?;
+        let login = source.login();
+        if self.logins.get(&link.name) == Some(&login) {
+            return Ok(false);
+        }
+        link::set_connection(&self.receiver, link, &source).await?;
+        self.logins.insert(link.name.clone(), login);
+        self.say(format!("apply of {} was given the login as it is now", link.name));
+        Ok(true)
+    }
+
     async fn act(&mut self, link: &Link, state: &LinkState) -> Result<()> {
         let health = state.health();
+        let given = health == Health::Disconnected && self.give_login(link).await?;
         let failures = self.failures.entry(link.name.clone()).or_default();
         let at = state.slot.as_ref().map_or(failures.at, |slot| slot.confirmed_lsn);
         let errors = state.subscription.as_ref().and_then(|subscription| subscription.apply_errors);
-        // Some way on, or the statistics were reset.
-        if at > failures.at || errors.is_some_and(|errors| errors < failures.errors) {
+        // Some way on, with a login that may be the right one, or the statistics were reset.
+        if given || at > failures.at || errors.is_some_and(|errors| errors < failures.errors) {
             *failures = Failures { at, errors: errors.unwrap_or(0), disabled: 0 };
         }
         failures.disabled += i64::from(health == Health::Stopped);
@@ -266,6 +289,7 @@ impl<'a> Watch<'a> {
         }
         match health {
             Health::Applying => Ok(()),
+            Health::Disconnected if given => Ok(()),
             Health::Disconnected => {
                 self.say(format!("apply of {} is not connected to the source; the target's server tries again by itself", link.name));
                 Ok(())

@@ -103,8 +103,13 @@ impl Dsn {
         self.password.is_some() || self.credentials.is_some()
     }
 
-    /// User and password as they are now, for logging in only; nothing may print the password.
-    pub(crate) fn login(&self) -> Login {
+    /// Whether the login may change while it is in use.
+    pub(crate) fn changes_login(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// User and password as they are now, to log in with or to hand over; nothing may print the password.
+    pub fn login(&self) -> Login {
         match &self.credentials {
             Some(credentials) => credentials.login(),
             None => Login { user: self.user.clone(), password: self.password.clone() },

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vecferry_core::cutover::decide::Decision;
 use vecferry_core::cutover::step::{Direction, Stage};
+use vecferry_core::cutover::switch::CommandSwitch;
 use vecferry_core::cutover::{End, Options, Outcome, cross, decide};
 use vecferry_core::phase::Phase;
 use vecferry_core::policy::{Clusters, FollowPolicy, Policy};
@@ -205,8 +206,10 @@ async fn to_and_fro(source: &Cluster, target: &Cluster, name: &str) {
     let writer = Writer::start(&crossing.source, "a");
     wait_until(&crossing.source, WRITTEN).await;
     let before: i64 = count(&crossing.source, "SELECT last_value FROM events_id_seq").await;
-    let options =
-        Options { switch: Some("test \"$VECFERRY_SWITCH_TO\" = target".into()), ..cutover() };
+    let options = Options {
+        switch: Some(Arc::new(CommandSwitch::new("test \"$VECFERRY_SWITCH_TO\" = target"))),
+        ..cutover()
+    };
     let outcome = crossing.go(&options).await.unwrap();
     println!("{name} cutover: {:?} {:?}", outcome.downtime_seconds, outcome.steps);
     assert_eq!(
@@ -382,7 +385,10 @@ async fn a_transaction_that_does_not_end_makes_the_fence_give_up_and_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_switch_that_says_no_leaves_the_application_where_it_is() {
     let crossing = Crossing::new("hook_no").await;
-    let refusing = |options: Options| Options { switch: Some("exit 3".into()), ..options };
+    let refusing = |options: Options| Options {
+        switch: Some(Arc::new(CommandSwitch::new("exit 3"))),
+        ..options
+    };
     let outcome = crossing.go(&refusing(cutover())).await.unwrap();
     assert_eq!(outcome.end, End::Undone, "{outcome:#?}");
     assert!(outcome.stopped.unwrap().what.contains("exit code 3"));
@@ -402,14 +408,16 @@ async fn a_switch_that_says_no_leaves_the_application_where_it_is() {
 async fn a_switch_without_a_word_keeps_the_fence_and_leaves_both_ways_open() {
     for (name, way) in [("unknown_on", Direction::Cutover), ("unknown_back", Direction::Rollback)] {
         let crossing = Crossing::new(name).await;
-        let silent = Options { switch: Some("kill -9 $$".into()), ..cutover() };
+        let silent =
+            Options { switch: Some(Arc::new(CommandSwitch::new("kill -9 $$"))), ..cutover() };
         let outcome = crossing.go(&silent).await.unwrap();
         assert_eq!((outcome.end, outcome.done), (End::Unknown, false), "{outcome:#?}");
         assert!(outcome.stopped.unwrap().remedy.contains("vecferry rollback"));
         crossing.assert_fenced(&crossing.source).await;
         // The application may well be there.
         crossing.target.batch("INSERT INTO log VALUES ('from the target')").await.unwrap();
-        let refusing = Options { switch: Some("exit 3".into()), ..cutover() };
+        let refusing =
+            Options { switch: Some(Arc::new(CommandSwitch::new("exit 3"))), ..cutover() };
         assert_eq!(crossing.go(&refusing).await.unwrap().end, End::Unknown);
         crossing.assert_fenced(&crossing.source).await;
         assert!(crossing.ask(way).await.go);

@@ -48,7 +48,23 @@ pub(crate) struct Crossing {
     /// means switched, any other not switched. It must be safe to repeat.
     #[arg(long, value_name = "COMMAND", env = "VECFERRY_SWITCH", hide_env_values = true)]
     pub(crate) switch: Option<String>,
-    /// How long that command may take; after it nobody knows, and the fence stays [default: 60s]
+    /// Secret of Secrets Manager that the application reads its database from, ARN or name [default: none]
+    ///
+    /// Its host, port, dbname, username and password become the other cluster's; all else stays, and the version
+    /// before is kept under the label vecferry-MIGRATION. In place of --switch.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "VECFERRY_SWITCH_SECRET",
+        hide_env_values = true,
+        conflicts_with = "switch"
+    )]
+    pub(crate) switch_secret: Option<String>,
+    /// Refuse writes on the cluster the application leaves, after a copy or delta too; a follow always does
+    #[arg(long, env = "VECFERRY_FENCE", hide_env_values = true,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) fence: bool,
+    /// How long the switch may take; after it nobody knows, and the fence stays [default: 60s]
     #[arg(long, value_name = "TIME", env = "VECFERRY_SWITCH_TIMEOUT", hide_env_values = true,
           value_parser = parse_duration)]
     pub(crate) switch_timeout: Option<Duration>,

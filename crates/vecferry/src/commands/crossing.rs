@@ -3,7 +3,7 @@
 use vecferry_core::cutover::decide::{Decision, Reason};
 use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::cutover::{End, Options, Outcome, cross, decide};
-use vecferry_core::policy::{Clusters, Policy};
+use vecferry_core::policy::{Clusters, Method, Policy};
 use vecferry_core::status::{CrossingStatus, status};
 
 use crate::cli::{Crossing, Cutover, Follow, Proof, Rollback, Work};
@@ -16,7 +16,7 @@ use crate::ui::{Colour, Ui, table};
 
 /// Runs `cutover`.
 pub(crate) async fn cutover(args: &Cutover, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let mut options = options(Direction::Cutover, &args.crossing, settings);
+    let mut options = options(Direction::Cutover, &args.crossing, settings).await?;
     options.way_back = !args.no_way_back;
     options.max_lag = args.max_lag.unwrap_or(options.max_lag);
     run(&args.crossing, &options, settings, ui).await
@@ -24,27 +24,28 @@ pub(crate) async fn cutover(args: &Cutover, settings: &Settings, ui: &Ui) -> Res
 
 /// Runs `rollback`.
 pub(crate) async fn rollback(args: &Rollback, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let mut options = options(Direction::Rollback, &args.crossing, settings);
+    let mut options = options(Direction::Rollback, &args.crossing, settings).await?;
     options.max_lag = args.max_lag.unwrap_or(options.max_lag);
     run(&args.crossing, &options, settings, ui).await
 }
 
-fn options(direction: Direction, args: &Crossing, settings: &Settings) -> Options {
+async fn options(
+    direction: Direction,
+    args: &Crossing,
+    settings: &Settings,
+) -> Result<Options, Error> {
     let default = Options::new(direction);
-    Options {
+    Ok(Options {
         full: args.verify == Some(Proof::Full),
-        switch: args
-            .switch
-            .clone()
-            .or_else(|| settings.switch())
-            .filter(|text| !text.trim().is_empty()),
+        switch: settings.switch(args).await?,
+        fence: args.fence,
         switch_timeout: args.switch_timeout.unwrap_or(default.switch_timeout),
         fence_timeout: args.fence_timeout.unwrap_or(default.fence_timeout),
         fence_tries: args.fence_tries.unwrap_or(default.fence_tries),
         drain_timeout: args.drain_timeout.unwrap_or(default.drain_timeout),
         sequence_margin: args.sequence_margin.unwrap_or(default.sequence_margin),
         ..default
-    }
+    })
 }
 
 async fn run(
@@ -118,15 +119,17 @@ async fn may_begin(
         ui.insist(&reasons(&decision.reasons, ui));
     }
     let direction = options.direction;
-    let what = format!(
-        "refuse writes to database {} on the {} and move the application to the {}",
-        match direction {
-            Direction::Cutover => &clusters.source.database,
-            Direction::Rollback => &clusters.target.database,
-        },
-        direction.sender(),
-        direction.receiver()
-    );
+    let (sender, receiver) = (direction.sender(), direction.receiver());
+    let what = match decision.refuses_writes {
+        true => format!(
+            "refuse writes to database {} on the {sender} and move the application to the {receiver}",
+            clusters.at(sender).database
+        ),
+        false => format!(
+            "move the application to database {} on the {receiver}",
+            clusters.at(receiver).database
+        ),
+    };
     confirm::destroy(ui, false, &clusters.target, &what)?;
     Ok(true)
 }
@@ -190,21 +193,27 @@ fn conclusion(outcome: &Outcome, options: &Options, clusters: &Clusters, ui: &Ui
     match outcome.end {
         End::Refused => format!("{no}: nothing was changed"),
         End::Undone => format!("{no}: nothing was switched; the {sender} takes writes as before"),
+        End::Unknown if !outcome.decision.refuses_writes => {
+            format!("{no}: the {sender} takes writes; see the remedy above")
+        }
         End::Unknown => format!("{no}: the {sender} still refuses writes; see the remedy above"),
-        End::Done if outcome.downtime_seconds.is_none() => {
+        End::Done if !outcome.switched => {
             "nothing was switched; the source takes writes again".into()
         }
         End::Done => {
-            let seconds = outcome.downtime_seconds.unwrap_or_default();
-            let downtime = format!("writes were refused for {}", milliseconds(seconds));
-            let to = match direction {
-                Direction::Cutover => &clusters.target,
-                Direction::Rollback => &clusters.source,
+            let downtime = match outcome.downtime_seconds {
+                Some(seconds) => format!("writes were refused for {}", milliseconds(seconds)),
+                None => "no writes were refused".to_owned(),
+            };
+            let still = match outcome.downtime_seconds {
+                Some(_) => format!("; the {sender} refuses them still"),
+                None => String::new(),
             };
             let mut lines = vec![match outcome.switched_by_command {
                 true => format!("the application is on the {receiver}; {downtime}"),
                 false => format!(
-                    "{downtime}; the {sender} refuses them still\npoint the application at the {receiver} now: {to}"
+                    "{downtime}{still}\npoint the application at the {receiver} now: {}",
+                    clusters.at(receiver)
                 ),
             }];
             lines.push(next(outcome, options).into());
@@ -214,6 +223,16 @@ fn conclusion(outcome: &Outcome, options: &Options, clusters: &Clusters, ui: &Ui
 }
 
 fn next(outcome: &Outcome, options: &Options) -> &'static str {
+    if outcome.method.is_some_and(|method| method != Method::Follow) {
+        return match outcome.direction {
+            Direction::Cutover => {
+                "next: vecferry cleanup ends the migration; until then vecferry rollback points the application back, without rows"
+            }
+            Direction::Rollback => {
+                "next: vecferry cutover can be made again; vecferry cleanup ends the migration"
+            }
+        };
+    }
     match (outcome.direction, outcome.way_back && options.way_back) {
         (Direction::Cutover, true) => {
             "next: vecferry rollback goes back with all that is written until then; vecferry cleanup ends the migration"
@@ -247,14 +266,22 @@ mod tests {
         Outcome {
             version: 1,
             migration: Some("0198".into()),
+            method: Some(Method::Follow),
             direction,
             done: end == End::Done,
             end,
+            switched: downtime.is_some(),
             switched_by_command: false,
             way_back: true,
             downtime_seconds: downtime,
             steps: vec![StepSeconds { name: "way_back".into(), seconds: 0.0123 }],
-            decision: Decision { version: 1, direction, go: true, reasons: Vec::new() },
+            decision: Decision {
+                version: 1,
+                direction,
+                go: true,
+                refuses_writes: true,
+                reasons: Vec::new(),
+            },
             stopped: None,
         }
     }

@@ -22,7 +22,7 @@ pub(crate) use reembed::ReembedFile;
 pub(crate) use reembed::{AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, TASKS_KEYS};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 31] = [
+pub(crate) const KEYS: [&str; 32] = [
     "source",
     "source_secret",
     "target",
@@ -44,6 +44,7 @@ pub(crate) const KEYS: [&str; 31] = [
     "target_from_source",
     "apply_start",
     "switch",
+    "switch_secret",
     "source_time",
     "web",
     "state",
@@ -87,6 +88,7 @@ pub(crate) struct File {
     pub(crate) target_from_source: Option<String>,
     pub(crate) apply_start: Option<ApplyStart>,
     pub(crate) switch: Option<String>,
+    pub(crate) switch_secret: Option<String>,
     pub(crate) source_time: Option<Timestamp>,
     pub(crate) web: Option<WebPolicy>,
     pub(crate) prices: Option<PathBuf>,
@@ -165,6 +167,7 @@ impl File {
             "target_from_source" => self.target_from_source = Some(text(value)?.to_owned()),
             "apply_start" => self.apply_start = Some(apply_start(text(value)?)?),
             "switch" => self.switch = Some(text(value)?.to_owned()),
+            "switch_secret" => self.switch_secret = Some(text(value)?.to_owned()),
             "source_time" => self.source_time = Some(time(value)?),
             "web" => self.web = Some(web(text(value)?)?),
             "prices" => self.prices = Some(PathBuf::from(text(value)?)),

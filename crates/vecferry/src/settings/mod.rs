@@ -7,6 +7,7 @@ mod file;
 mod filled;
 mod reembed;
 mod scope;
+mod switch;
 mod template;
 
 use std::path::{Path, PathBuf};
@@ -128,11 +129,6 @@ impl Settings {
     /// Whether a follow is left to itself when it has caught up.
     pub(crate) fn detach(&self, flag: bool) -> bool {
         flag || self.file.detach.unwrap_or(false)
-    }
-
-    /// The command that points the application at the other cluster.
-    pub(crate) fn switch(&self) -> Option<String> {
-        self.file.switch.clone()
     }
 
     /// What services cost: the published prices, with those of the operator's file before them.

@@ -40,7 +40,7 @@ impl Settings {
             target_secret: Named::or_unused(
                 self.target.secret().map(str::to_owned).or_else(|| variable("DB_SECRETS_ARN")),
             ),
-            switch_secret: Named::Unused,
+            switch_secret: Named::or_unused(self.file.switch_secret.clone()),
             snapshot: self.restores(purpose),
             encryption_key: Named::Unused,
             ..Scope::default()

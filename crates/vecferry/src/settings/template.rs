@@ -55,6 +55,9 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # What `cutover` and `rollback` run to point the application at the other cluster (sh -c; the address is in
 # VECFERRY_SWITCH_URL and the PG* variables). You point it yourself when it is empty.
 # switch = ""
+# Or the secret of AWS Secrets Manager that the application reads its database from: its host, port, dbname, username and
+# password become the other cluster's.
+# switch_secret = ""
 
 # A delta (migrate --method delta): when the source was as it is, and what becomes of bots with documents on the web, of
 # which nobody can tell what changed: keep their copied rows, or reembed them.

@@ -17,6 +17,7 @@ mod mistakes;
 mod policy;
 mod program;
 mod reembed;
+mod secrets;
 mod stack;
 mod verifying;
 mod words;

@@ -16,7 +16,9 @@ fn ready() -> Facts {
         max_lag: 64 << 20,
         altered: Vec::new(),
         indexes: Vec::new(),
+        fenced: true,
         fence: FenceFacts { may_create: true, ..FenceFacts::default() },
+        no_switch: None,
         way_back: Some(WayBackFacts {
             wal_level: "logical".into(),
             free_slots: 3,
@@ -71,7 +73,8 @@ fn every_fact_that_is_wrong_is_a_no_of_its_own() {
     };
     for (decision, words) in [
         (after(ready(), |f| f.migration = None), "no migration"),
-        (after(ready(), |f| f.migration = Some((Method::Copy, Phase::Done))), "is a copy"),
+        (after(ready(), |f| f.migration = Some((Method::Reembed, Phase::Done))), "is a reembed"),
+        (after(ready(), |f| f.no_switch = Some("no such secret".into())), "no such secret"),
         (after(ready(), |f| f.other_source = Some("x".into())), "not the one that was copied"),
         (
             after(ready(), |f| f.migration = Some((Method::Follow, Phase::CatchUp))),
@@ -183,4 +186,68 @@ fn a_crossing_at_its_switch_goes_on_whatever_else_is_wrong() {
         });
         assert!(decision.go, "a rollback before the switch only lifts the fence: {decision:?}");
     }
+}
+
+/// A cutover of a finished copy for which everything is right: there is no link and no way back.
+fn copied() -> Facts {
+    Facts {
+        migration: Some((Method::Copy, Phase::Done)),
+        links: Vec::new(),
+        fenced: false,
+        fence: FenceFacts::default(),
+        way_back: None,
+        ..ready()
+    }
+}
+
+#[test]
+fn a_finished_copy_is_handed_over_without_link_or_fence() {
+    for method in [Method::Copy, Method::Delta] {
+        let decision = after(copied(), |f| f.migration = Some((method, Phase::Done)));
+        assert!(decision.go && !decision.refuses_writes, "{decision:?}");
+        let said: Vec<&str> = decision.reasons.iter().map(|r| r.what.as_str()).collect();
+        assert!(matches!(said[..], [one] if one.contains("goes on taking writes")), "{said:?}");
+    }
+    let fenced = after(copied(), |f| (f.fenced, f.fence.may_create) = (true, true));
+    assert!(fenced.go && fenced.refuses_writes && fenced.reasons.is_empty(), "{fenced:?}");
+    for (decision, words) in [
+        (after(copied(), |f| f.migration = Some((Method::Copy, Phase::Indexes))), "not done"),
+        (after(copied(), |f| f.other_source = Some("x".into())), "not the one that was copied"),
+        (after(copied(), |f| f.altered = vec!["a was altered".into()]), "a was altered"),
+        (after(copied(), |f| f.indexes = vec!["a.i".into()]), "a.i"),
+        (after(copied(), |f| f.fenced = true), "may not create"),
+        (after(copied(), |f| f.no_switch = Some("no such secret".into())), "no such secret"),
+        (after(copied(), |f| f.rollback = Some(Step::Switching)), "a rollback has begun"),
+        (after(copied(), |f| f.busy = Some("process 7".into())), "process 7"),
+    ] {
+        refuses(&decision, words);
+    }
+}
+
+#[test]
+fn a_copys_rollback_points_back_and_says_that_no_row_goes_back() {
+    let back = |cutover: Option<Step>, rollback: Option<Step>| {
+        after(copied(), |facts| {
+            facts.direction = Direction::Rollback;
+            facts.cutover = cutover.map(|step| (step, false));
+            facts.rollback = rollback;
+        })
+    };
+    for step in [Step::Switching, Step::Switched, Step::Finished] {
+        let decision = back(Some(step), None);
+        let said = decision.reasons.iter().any(|r| r.what.contains("no row goes back"));
+        assert!(decision.go && said, "{step:?}: {decision:?}");
+        // What is at its switch, or done, goes on.
+        assert!(back(Some(Step::Finished), Some(step)).go, "{step:?}");
+        // And a cutover that was taken back can be made again.
+        let again = after(copied(), |f| f.rollback = Some(Step::Finished));
+        assert!(again.go, "{again:?}");
+    }
+    for step in [Step::Preparing, Step::Fencing, Step::Fenced] {
+        assert!(back(Some(step), None).go, "it only lifts a fence");
+    }
+    for cutover in [None, Some(Step::Undone)] {
+        refuses(&back(cutover, None), "nothing to roll back");
+    }
+    assert!(back(Some(Step::Undone), Some(Step::Finished)).go, "it is done");
 }

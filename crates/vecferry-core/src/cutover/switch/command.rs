@@ -7,37 +7,45 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
-use super::step::Direction;
+use super::{Answer, Order, Switch};
 use crate::error::{Error, Result};
-use crate::pg::Dsn;
 use crate::report::{Event, Reporter};
 
-/// What the command is told.
-pub(crate) struct Switch<'a> {
-    /// What the shell runs.
-    pub command: &'a str,
-    /// How long it may take.
-    pub timeout: Duration,
-    /// Which way the application goes.
-    pub direction: Direction,
-    /// Where it goes.
-    pub to: &'a Dsn,
-    /// Migration id.
-    pub migration: &'a str,
+/// What the shell runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandSwitch {
+    command: String,
 }
 
-/// What it answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The application is on the other cluster.
-    Switched,
-    /// It is not.
-    NotSwitched(i32),
-    /// It may be.
-    Unknown(String),
+impl CommandSwitch {
+    /// This command, for `sh -c`.
+    pub fn new(command: impl Into<String>) -> CommandSwitch {
+        CommandSwitch { command: command.into() }
+    }
+}
+
+#[async_trait]
+impl Switch for CommandSwitch {
+    fn name(&self) -> String {
+        "the switch command".to_owned()
+    }
+
+    /// What a command will do is not known before.
+    async fn obstacle(&self, _: Order<'_>) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Runs the command to its end or its timeout.
+    ///
+    /// # Errors
+    /// [`Error::Local`] when its end cannot be waited for.
+    async fn switch(&self, order: Order<'_>, reporter: &dyn Reporter) -> Result<Answer> {
+        run(&self.command, order, reporter).await
+    }
 }
 
 /// What a shell answers for a command it cannot start.
@@ -46,37 +54,33 @@ const NO_SHELL: i32 = 126;
 /// Output of a process that went into the background is not waited for.
 const REST_OF_OUTPUT: Duration = Duration::from_millis(500);
 
-/// Runs the command to its end or its timeout.
-///
-/// # Errors
-/// [`Error::Local`] when its end cannot be waited for.
-pub(crate) async fn run(switch: &Switch<'_>, reporter: &dyn Reporter) -> Result<Answer> {
-    let to = switch.to.for_others();
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", switch.command])
+async fn run(command: &str, order: Order<'_>, reporter: &dyn Reporter) -> Result<Answer> {
+    let to = order.to.for_others();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", command])
         .envs(to.libpq_environment(&to.login(), None))
         .env("VECFERRY_SWITCH_URL", to.url())
-        .env("VECFERRY_SWITCH_TO", switch.direction.receiver().to_string())
-        .env("VECFERRY_MIGRATION", switch.migration)
+        .env("VECFERRY_SWITCH_TO", order.direction.receiver().to_string())
+        .env("VECFERRY_MIGRATION", order.migration)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // Ctrl-C on the terminal is for us: a switch that is half done must not be cut off.
         .process_group(0);
     let failed = |source| Error::Local { doing: "run the switch command".into(), source };
-    let mut child = match command.spawn() {
+    let mut child = match shell.spawn() {
         Ok(child) => child,
         Err(error) => {
             reporter.event(&Event::SwitchSaid { line: format!("cannot start a shell: {error}") });
-            return Ok(Answer::NotSwitched(NO_SHELL));
+            return Ok(not_switched(NO_SHELL));
         }
     };
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let output = async { tokio::join!(tell(out, reporter), tell(err, reporter)) };
     tokio::pin!(output);
     let ended = {
-        let waiting = tokio::time::timeout(switch.timeout, child.wait());
+        let waiting = tokio::time::timeout(order.timeout, child.wait());
         tokio::pin!(waiting);
         tokio::select! {
             ended = &mut waiting => {
@@ -90,7 +94,7 @@ pub(crate) async fn run(switch: &Switch<'_>, reporter: &dyn Reporter) -> Result<
         Ok(status) => answer(status.map_err(failed)?.code()),
         Err(_) => {
             end(&mut child).await;
-            let seconds = switch.timeout.as_secs_f64();
+            let seconds = order.timeout.as_secs_f64();
             Answer::Unknown(format!("the switch command did not end within {seconds} s"))
         }
     })
@@ -99,9 +103,13 @@ pub(crate) async fn run(switch: &Switch<'_>, reporter: &dyn Reporter) -> Result<
 fn answer(code: Option<i32>) -> Answer {
     match code {
         Some(0) => Answer::Switched,
-        Some(code) => Answer::NotSwitched(code),
+        Some(code) => not_switched(code),
         None => Answer::Unknown("the switch command was ended by a signal".into()),
     }
+}
+
+fn not_switched(code: i32) -> Answer {
+    Answer::NotSwitched(format!("the switch command ended with exit code {code}"))
 }
 
 /// Ends the command with all it started: one that went on by itself could switch later, unseen.
@@ -143,6 +151,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::cutover::step::Direction;
+    use crate::pg::Dsn;
 
     #[derive(Default)]
     struct Heard(Mutex<Vec<String>>);
@@ -159,8 +169,8 @@ mod tests {
         let heard = Heard::default();
         let to: Dsn = "postgresql://me:it%27s%20@h:5/db".parse().unwrap();
         let direction = Direction::Cutover;
-        let switch = Switch { command, timeout, direction, to: &to, migration: "m1" };
-        let answer = run(&switch, &heard).await.unwrap();
+        let order = Order { direction, to: &to, migration: "m1", timeout };
+        let answer = CommandSwitch::new(command).switch(order, &heard).await.unwrap();
         (answer, heard.0.into_inner().unwrap())
     }
 
@@ -181,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_exit_code_is_a_no_and_a_signal_or_a_timeout_is_nobodys_word() {
-        assert_eq!(run_one("exit 7", LONG).await.0, Answer::NotSwitched(7));
+        assert_eq!(run_one("exit 7", LONG).await.0, not_switched(7));
         assert!(matches!(run_one("kill -9 $$", LONG).await.0, Answer::Unknown(_)));
         let slow = run_one("sleep 1000 & wait", Duration::from_millis(200)).await.0;
         assert!(matches!(slow, Answer::Unknown(_)), "{slow:?}");
