@@ -4,6 +4,7 @@
 //! key, and so do `+`, `%` and spaces. The SDK repeats requests; a body that breaks is continued from where it broke,
 //! as long as the object is still the same one.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::Object;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::Timestamp;
 use vecferry_core::bot::{Bot, DocumentAddress};
 use vecferry_embed::document::{Document, DocumentSource, Fetched, Found, Lost, Reason};
 use vecferry_embed::spool::{Spool, too_large};
@@ -135,6 +138,7 @@ impl S3Documents {
             source: place.source(),
             bytes: head.content_length().and_then(|bytes| u64::try_from(bytes).ok()),
             version: head.e_tag().map(str::to_owned),
+            modified: head.last_modified().and_then(timestamp),
         })
     }
 
@@ -154,6 +158,7 @@ impl S3Documents {
                     source: place.source(),
                     bytes: object.size().and_then(|bytes| u64::try_from(bytes).ok()),
                     version: object.e_tag().map(str::to_owned),
+                    modified: object.last_modified().and_then(timestamp),
                 })
             }));
             if documents.len() > self.limits.documents {
@@ -165,6 +170,41 @@ impl S3Documents {
             return Err(Lost::new(Reason::Missing, "no object is there"));
         }
         Ok(documents.into())
+    }
+
+    /// Finds uploaded files of a bot by listing all of them: a request for a thousand instead of one for each. `None`
+    /// where listing does not serve (it is not allowed, or there are too many), and each must be asked for.
+    async fn uploaded(
+        &self,
+        bot: &Bot,
+        files: &[&DocumentAddress],
+    ) -> Option<HashMap<DocumentAddress, Result<Found, Lost>>> {
+        let first = *files.first()?;
+        let folder = self.place(bot, &DocumentAddress::File(String::new())).ok()?;
+        let listed = match self.under(folder, first).await {
+            Ok(found) => found.documents,
+            // The bucket itself is not there: a mistake, from which nothing follows for its documents.
+            Err(lost) if lost.detail.starts_with("NoSuchBucket") => {
+                let lost = Lost::new(Reason::Refused, lost.detail);
+                let all = files.iter().map(|file| ((*file).clone(), Err(lost.clone())));
+                return Some(all.collect());
+            }
+            Err(lost) if lost.reason == Reason::Missing => Vec::new(),
+            Err(_) => return None,
+        };
+        let mut by_source: HashMap<String, Document> =
+            listed.into_iter().map(|document| (document.source.clone(), document)).collect();
+        let found = files.iter().map(|file| {
+            let source = self.place(bot, file).map(|place| place.source());
+            let found = source.and_then(|source| {
+                let found = by_source.remove(&source);
+                found.ok_or_else(|| Lost::new(Reason::Missing, "no object is there"))
+            });
+            let address = (*file).clone();
+            let found = found.map(|found| vec![Document { address: address.clone(), ..found }]);
+            (address, found.map(Found::from))
+        });
+        Some(found.collect())
     }
 
     /// Asks for the object from an offset on; of the same version if one is known.
@@ -266,6 +306,25 @@ impl DocumentSource for S3Documents {
         }
     }
 
+    async fn look(
+        &self,
+        bot: &Bot,
+        addresses: &[DocumentAddress],
+    ) -> Vec<(DocumentAddress, Result<Found, Lost>)> {
+        let is_file = |address: &&DocumentAddress| matches!(address, DocumentAddress::File(_));
+        let files: Vec<&DocumentAddress> = addresses.iter().filter(is_file).collect();
+        let mut uploaded = self.uploaded(bot, &files).await.unwrap_or_default();
+        let mut looked = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let found = match uploaded.remove(address) {
+                Some(found) => found,
+                None => self.find(bot, address).await,
+            };
+            looked.push((address.clone(), found));
+        }
+        looked
+    }
+
     async fn fetch(&self, document: &Document, folder: &Path) -> Result<Fetched, Lost> {
         let place = Place::parse(&document.source)?;
         let limit = self.limits.document_bytes;
@@ -296,6 +355,12 @@ impl DocumentSource for S3Documents {
         let Kind { media_type, charset, .. } = kind;
         Ok(Fetched { file, bytes, name: place.name(), media_type, charset })
     }
+}
+
+/// S3's time, which has whole seconds in a listing.
+fn timestamp(at: &DateTime) -> Option<Timestamp> {
+    let nanos = i32::try_from(at.subsec_nanos()).ok()?;
+    Timestamp::new(at.secs(), nanos).ok()
 }
 
 /// What consoles leave where somebody made a folder: an empty object whose key ends in a slash.

@@ -11,6 +11,7 @@ pub mod bot;
 pub mod cleanup;
 pub mod copy;
 pub mod cutover;
+pub mod delta;
 pub mod error;
 pub mod follow;
 pub mod index;

@@ -6,6 +6,7 @@
 //!                            └─ done ──────► nothing                    indexes ─ constraints ─ analyze ─ done
 //! ```
 //!
+//! `delta` is a `copy` that ends in phase `embedding`, which [`crate::delta`] and [`crate::reembed`] take on.
 //! `follow` takes the source's snapshot from a replication slot and has phases more: [`crate::phase::Route`] has their
 //! order, [`crate::follow`] what they do.
 //!
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::{copy_rows, resume};
+use crate::delta::Terms;
 use crate::error::{Class, Error, Result, Side, on_one_line};
 use crate::follow;
 use crate::index::build::{Stage, build_indexes};
@@ -44,6 +46,8 @@ pub struct RunOptions {
     pub detach: bool,
     /// What `plan` estimated, recorded to be set beside the outcome.
     pub estimates: Vec<(Phase, f64)>,
+    /// What a `delta` that begins now measures its bots by; a recorded one goes on with its own.
+    pub terms: Option<Terms>,
 }
 
 /// What one attempt leaves for the next.
@@ -132,6 +136,12 @@ async fn run_once(
         record => record,
     };
     let route = route(record.as_ref(), policy)?;
+    if record.is_none() && route == Route::Delta && attempts.options.terms.is_none() {
+        return Err(Error::Configuration {
+            what: "a delta needs the time at which the source was as it is".into(),
+            hint: Some("pass --source-time, for example 2026-03-01T12:00:00Z".into()),
+        });
+    }
     let may_silence = inspect_server(&control).await?.can_set_replication_role;
     let run = Run {
         clusters,
@@ -176,10 +186,8 @@ fn route(record: Option<&MigrationRecord>, policy: &Policy) -> Result<Route> {
     match asked.unwrap_or(Method::Copy) {
         Method::Copy => Ok(Route::Copy),
         Method::Follow => follow::route(policy),
-        method => Err(Error::Configuration {
-            what: format!("--method {method} is not in this version"),
-            hint: Some("this version knows copy, follow and reembed".into()),
-        }),
+        Method::Delta => Ok(Route::Delta),
+        Method::Reembed => Err(Error::Bug { what: "a re-embedding was taken for a copy".into() }),
     }
 }
 
@@ -270,7 +278,8 @@ impl Run<'_> {
             self.reporter.event(&Event::Notice { text });
         }
         let phases = self.route.phases();
-        while phase != Phase::Done {
+        // What is embedded is decided and done by whoever knows the registry.
+        while !matches!(phase, Phase::Embedding | Phase::Done) {
             let begun = Instant::now();
             let step = phases.iter().position(|other| *other == phase).unwrap_or(0) + 1;
             self.reporter.event(&Event::PhaseStarted { phase, step, steps: phases.len() - 1 });
@@ -280,7 +289,7 @@ impl Run<'_> {
             }
             let work = self.perform(phase, begun, &mut source, &attempts.options);
             let done = match (self.route, phase) {
-                (Route::Copy, _) => work.await,
+                (route, _) if route.locks_source() => work.await,
                 // The builds are what takes long while the slots keep WAL; apply is watched by itself later.
                 (_, Phase::Keys | Phase::Indexes | Phase::Constraints | Phase::Analyze) => {
                     follow::watch::beside(self, work).await
@@ -311,15 +320,11 @@ impl Run<'_> {
             Phase::Schema => {
                 let source = source.as_ref().ok_or_else(gone)?;
                 // Enters the next phase itself, in its transaction.
-                return schema::create(
-                    self,
-                    source,
-                    Begun { at: begun, estimates: &options.estimates },
-                )
-                .await;
+                let (estimates, terms) = (&options.estimates, options.terms.as_ref());
+                return schema::create(self, source, Begun { at: begun, estimates, terms }).await;
             }
             Phase::Rows => match self.route {
-                Route::Copy => {
+                route if route.locks_source() => {
                     let source = source.as_ref().ok_or_else(gone)?;
                     copy_rows(self, source, &resume::reconcile(self, source).await?).await?;
                 }
@@ -338,7 +343,7 @@ impl Run<'_> {
             Phase::Indexes => {
                 let stage = match self.route {
                     Route::FollowApplyFirst => Stage::BesideApply,
-                    Route::Copy | Route::FollowApplyLast | Route::Reembed => Stage::All,
+                    _ => Stage::All,
                 };
                 build_indexes(self, &self.rows_by_relation().await?, stage).await?;
             }
@@ -373,7 +378,9 @@ impl Run<'_> {
         options: &RunOptions,
     ) -> Result<SourceSnapshot> {
         let source = match self.route {
-            Route::Copy => SourceSnapshot::take(&self.clusters.source, self.policy).await?,
+            route if route.locks_source() => {
+                SourceSnapshot::take(&self.clusters.source, self.policy).await?
+            }
             _ => follow::begin::take_source(self, record, &options.estimates).await?,
         };
         self.refuse_other_source(&source.identity, record)?;

@@ -38,8 +38,8 @@ pub enum Phase {
     CatchUp,
     /// Apply keeps up with the source (`follow`). Ended by `cutover` alone, which has a record of its own.
     Following,
-    /// Bots are embedded anew (`reembed`), each with its own state in the record; [`crate::reembed::store`] says what
-    /// is durable when.
+    /// Bots are embedded anew (`reembed`, `delta`), each with its own state in the record; [`crate::reembed::store`] and
+    /// [`crate::delta`] say what is durable when.
     Embedding,
     /// All of it is done.
     Done,
@@ -112,6 +112,8 @@ pub enum Route {
     FollowApplyFirst,
     /// `reembed`. [`crate::reembed::run()`] alone takes it.
     Reembed,
+    /// `delta`: a copy's phases, then those bots embedded anew that changed since ([`crate::delta`]).
+    Delta,
 }
 
 impl Route {
@@ -146,6 +148,9 @@ impl Route {
                 Done,
             ],
             Route::Reembed => &[Embedding, Done],
+            Route::Delta => {
+                &[Schema, Rows, Sequences, Indexes, Constraints, Analyze, Embedding, Done]
+            }
         }
     }
 
@@ -168,7 +173,14 @@ impl Route {
             Route::Copy => Method::Copy,
             Route::FollowApplyLast | Route::FollowApplyFirst => Method::Follow,
             Route::Reembed => Method::Reembed,
+            Route::Delta => Method::Delta,
         }
+    }
+
+    /// Whether rows are read from a source that stands still, its tables locked against changes of their shape; a
+    /// `follow` reads under its slot's snapshot instead.
+    pub fn locks_source(self) -> bool {
+        matches!(self, Route::Copy | Route::Delta)
     }
 
     /// The name in the record.
@@ -178,12 +190,14 @@ impl Route {
             Route::FollowApplyLast => "follow_apply_last",
             Route::FollowApplyFirst => "follow_apply_first",
             Route::Reembed => "reembed",
+            Route::Delta => "delta",
         }
     }
 
     /// The route of that name.
     pub fn parse(name: &str) -> Option<Route> {
-        [Route::Copy, Route::FollowApplyLast, Route::FollowApplyFirst, Route::Reembed]
+        use Route::*;
+        [Copy, FollowApplyLast, FollowApplyFirst, Reembed, Delta]
             .into_iter()
             .find(|route| route.as_str() == name)
     }
@@ -193,7 +207,8 @@ impl Route {
 mod tests {
     use super::*;
 
-    const ROUTES: [Route; 3] = [Route::Copy, Route::FollowApplyLast, Route::FollowApplyFirst];
+    const ROUTES: [Route; 4] =
+        [Route::Copy, Route::FollowApplyLast, Route::FollowApplyFirst, Route::Delta];
 
     #[test]
     fn every_route_goes_from_schema_to_done_and_every_phase_has_a_name() {
@@ -215,6 +230,14 @@ mod tests {
         assert_eq!(Route::Reembed.next(Phase::Embedding), Phase::Done);
         assert_eq!(Phase::parse("embedding"), Some(Phase::Embedding));
         assert!(!Phase::Embedding.needs_snapshot());
+    }
+
+    #[test]
+    fn a_delta_is_a_copy_with_embedding_before_its_end() {
+        let (delta, copy) = (Route::Delta.phases(), Route::Copy.phases());
+        assert_eq!(delta[..copy.len() - 1], copy[..copy.len() - 1]);
+        assert_eq!(delta[copy.len() - 1..], [Phase::Embedding, Phase::Done]);
+        assert!(Route::Delta.locks_source() && !Route::FollowApplyLast.locks_source());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::bot::BotKey;
 use crate::cutover::step::Stage;
+use crate::delta::Compared;
 use crate::phase::Phase;
 use crate::policy::Method;
 use crate::reembed;
@@ -160,6 +161,21 @@ pub enum Event {
         bytes: u64,
         /// Bytes expected.
         bytes_expected: u64,
+    },
+    /// The source's bots were compared with the registry and the documents as they are now.
+    DeltaCompared {
+        /// The migration's phase that comes next: `schema` before a copy that begins now.
+        phase: Phase,
+        /// What is done with the bots, in numbers.
+        #[serde(flatten)]
+        compared: Compared,
+    },
+    /// The rows of bots that are gone were removed from the target, and what is done with the others is recorded.
+    DeltaSettled {
+        /// Migration id.
+        migration: String,
+        /// Rows removed in this run.
+        rows_removed: u64,
     },
     /// A re-embedding began, or goes on.
     ReembedStarted {

@@ -24,7 +24,7 @@ pub struct Status {
     pub version: u32,
     /// Migration id.
     pub migration: String,
-    /// `copy`, `follow` or `reembed`.
+    /// `copy`, `follow`, `reembed` or `delta`.
     pub method: String,
     /// Source as `host:port/database`; in a `reembed` the registry in words.
     pub source: String,
@@ -66,7 +66,7 @@ pub struct Status {
     pub follow: Option<FollowStatus>,
     /// The cutover and the rollback, as far as they were begun.
     pub crossings: Vec<CrossingStatus>,
-    /// How many bots are where; only in a `reembed`.
+    /// How many bots are where; only in a `reembed`, and in a `delta` once its bots' turn has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bots: Option<Counts>,
 }
@@ -169,8 +169,10 @@ pub async fn status_of(target: &Dsn, source: Option<&Dsn>) -> Result<Option<Stat
         _ => None,
     };
     let crossings = crossings(&session, &record.id).await?;
-    let bots = match record.route {
-        Route::Reembed => Some(bot_counts(&session, &record.id).await?),
+    let bots = match (record.route, record.phase) {
+        (Route::Reembed | Route::Delta, Phase::Embedding | Phase::Done) => {
+            bot_counts(&session, &record.id).await?
+        }
         _ => None,
     };
     Ok(Some(Status {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use vecferry_core::bot::{Bot, DocumentAddress};
@@ -18,6 +19,20 @@ pub trait DocumentSource: Send + Sync {
     /// # Errors
     /// [`Lost`] when the address itself cannot be read; it then counts as one lost document.
     async fn find(&self, bot: &Bot, address: &DocumentAddress) -> Result<Found, Lost>;
+
+    /// Finds what is behind each of these addresses of the bot, as [`DocumentSource::find`] does one by one; in the order
+    /// of the addresses. A source that learns of many by one request asks so.
+    async fn look(
+        &self,
+        bot: &Bot,
+        addresses: &[DocumentAddress],
+    ) -> Vec<(DocumentAddress, Result<Found, Lost>)> {
+        let mut looked = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            looked.push((address.clone(), self.find(bot, address).await));
+        }
+        looked
+    }
 
     /// Streams a document into a file in `folder`. Tries again by itself what may pass.
     ///
@@ -55,6 +70,8 @@ pub struct Document {
     /// What changes when the content does (an ETag, a modification time), where it is known before fetching. A
     /// document that is staged already with the same one is not fetched again.
     pub version: Option<String>,
+    /// When it was last written, where that is known before fetching.
+    pub modified: Option<Timestamp>,
 }
 
 /// A fetched document.

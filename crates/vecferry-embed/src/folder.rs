@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 use vecferry_core::bot::{Bot, DocumentAddress};
 
@@ -130,6 +131,7 @@ impl Walk {
             source: source.to_owned(),
             bytes: Some(metadata.len()),
             version: Some(version(metadata)),
+            modified: metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok()),
         });
         Ok(())
     }

@@ -44,6 +44,33 @@ impl DocumentSource for Sources {
         self.of(address)?.find(bot, address).await
     }
 
+    async fn look(
+        &self,
+        bot: &Bot,
+        addresses: &[DocumentAddress],
+    ) -> Vec<(DocumentAddress, Result<Found, Lost>)> {
+        let mut looked: Vec<Option<Result<Found, Lost>>> = vec![None; addresses.len()];
+        let first = |address: &DocumentAddress| {
+            self.sources.iter().position(|source| source.takes(address))
+        };
+        for (at, source) in self.sources.iter().enumerate() {
+            let mine = |place: &usize| first(&addresses[*place]) == Some(at);
+            let places: Vec<usize> = (0..addresses.len()).filter(mine).collect();
+            let asked: Vec<DocumentAddress> =
+                places.iter().map(|place| addresses[*place].clone()).collect();
+            if asked.is_empty() {
+                continue;
+            }
+            for (place, (_, found)) in places.into_iter().zip(source.look(bot, &asked).await) {
+                looked[place] = Some(found);
+            }
+        }
+        let none = |address| self.of(address).map(|_| Found::default());
+        let each = addresses.iter().zip(looked);
+        each.map(|(address, found)| (address.clone(), found.unwrap_or_else(|| none(address))))
+            .collect()
+    }
+
     async fn fetch(&self, document: &Document, folder: &Path) -> Result<Fetched, Lost> {
         self.of(&document.address)?.fetch(document, folder).await
     }
@@ -94,6 +121,17 @@ mod tests {
         assert_eq!(found.lost[0].1.detail, "s3");
         let file = DocumentAddress::File("a.pdf".into());
         assert!(sources.takes(&object) && !sources.takes(&file));
+        let page = DocumentAddress::Page("https://e.com".into());
+        let asked = [object.clone(), file.clone(), page];
+        let looked = sources.look(&bot, &asked).await;
+        let said: Vec<String> = looked
+            .into_iter()
+            .map(|(address, found)| match found {
+                Ok(found) => format!("{} {}", address.kind(), found.lost[0].1.detail),
+                Err(lost) => format!("{} {}", address.kind(), lost.reason),
+            })
+            .collect();
+        assert_eq!(said, ["s3 s3", "file refused", "page page"]);
         let refused = sources.find(&bot, &file).await.unwrap_err();
         assert_eq!(refused.reason, Reason::Refused);
         assert_eq!(refused.detail, "no source for addresses of the kind file is configured");
@@ -102,6 +140,7 @@ mod tests {
             source: "s3://bucket/key".into(),
             bytes: None,
             version: None,
+            modified: None,
         };
         assert_eq!(sources.fetch(&document, Path::new("/")).await.unwrap_err().detail, "s3");
     }

@@ -219,7 +219,8 @@ impl DocumentSource for Web {
 
 /// The one document behind an address; its source column holds the address as the registry writes it.
 fn one(address: &DocumentAddress, source: &str) -> Document {
-    Document { address: address.clone(), source: source.to_owned(), bytes: None, version: None }
+    let (address, source) = (address.clone(), source.to_owned());
+    Document { address, source, bytes: None, version: None, modified: None }
 }
 
 fn not_ours() -> Lost {

@@ -3,6 +3,7 @@
 //! words, and a test holds them against core's.
 
 mod crossing;
+mod delta;
 mod policy;
 mod price;
 mod reembed;
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use crate::error::Exit;
 use crate::units::{parse_duration, parse_share, parse_size};
 pub(crate) use crossing::{Crossing, Cutover, Proof, Rollback};
+pub(crate) use delta::{Delta, parse_time};
 pub(crate) use policy::PolicyFor;
 pub(crate) use price::PriceFile;
 pub(crate) use reembed::{
@@ -197,7 +199,7 @@ pub(crate) struct Plan {
 pub(crate) struct Migrate {
     /// How to move the data [default: that of the migration on the target, else copy]
     ///
-    /// This version knows copy, follow and reembed.
+    /// A delta also needs --source-time, and the bots' registry.
     #[arg(long, value_name = "METHOD", env = "VECFERRY_METHOD", hide_env_values = true)]
     pub(crate) method: Option<Method>,
     /// Return when a follow has caught up; the clusters go on by themselves
@@ -226,6 +228,8 @@ pub(crate) struct Migrate {
     pub(crate) work: Work,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    #[command(flatten)]
+    pub(crate) delta: Delta,
     #[command(flatten)]
     pub(crate) reembed: Reembed,
 }
@@ -431,7 +435,7 @@ pub(crate) enum Method {
     Follow,
     /// Embed every document anew, one task per bot
     Reembed,
-    /// Copy, then embed what changed since (not in this version)
+    /// Copy, then embed anew what changed since
     Delta,
 }
 

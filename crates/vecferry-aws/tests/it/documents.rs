@@ -115,6 +115,47 @@ async fn a_prefix_is_every_object_under_it_over_all_pages_and_no_folder() {
 }
 
 #[tokio::test]
+async fn files_of_a_bot_are_looked_at_together_with_the_time_they_were_written() {
+    let key = |name: &str| format!("user ü/01BOT/documents/{name}");
+    let (one, other, deep) = (key("a b.txt"), key("ü%20+.txt"), key("deep/x.txt"));
+    let objects = [(one.as_str(), "1"), (&other, "22"), (&deep, "333"), ("docs/y.txt", "4444")];
+    let begun = jiff::Timestamp::now().as_second();
+    let (bucket, _) = bucket(&objects).await;
+    let account = account(moto().await.endpoint()).await;
+    let s3 = S3Documents::new(&account, Some(bucket.clone())).within(limits());
+    let file = |name: &str| DocumentAddress::File(name.into());
+    let asked = [
+        file("a b.txt"),
+        file("lost.txt"),
+        DocumentAddress::S3(format!("s3://{bucket}/docs/")),
+        file("ü%20+.txt"),
+        file("deep/x.txt"),
+    ];
+    let looked = s3.look(&bot(), &asked).await;
+    let addresses: Vec<&DocumentAddress> = looked.iter().map(|(address, _)| address).collect();
+    assert_eq!(addresses, asked.iter().collect::<Vec<_>>());
+    let bytes: Vec<Option<u64>> = looked
+        .iter()
+        .map(|(address, found)| {
+            let document = &found.as_ref().ok()?.documents[0];
+            assert_eq!(&document.address, address);
+            assert!(document.modified.unwrap().as_second() >= begun - 1, "{document:?}");
+            document.bytes
+        })
+        .collect();
+    assert_eq!(bytes, [Some(1), None, Some(4), Some(2), Some(3)]);
+    assert_eq!(looked[1].1.as_ref().unwrap_err().reason, Reason::Missing);
+    let found = s3.find(&bot(), &asked[0]).await.unwrap();
+    assert_eq!(found.documents, looked[0].1.as_ref().unwrap().documents, "alone or together");
+
+    let wrong = S3Documents::new(&account, Some("no-such-bucket-y".into()));
+    let looked = wrong.look(&bot(), &asked[..2]).await;
+    for (_, found) in looked {
+        assert_eq!(found.unwrap_err().reason, Reason::Refused, "nobody knows what is there");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_missing_and_what_is_too_large_is_left() {
     let (bucket, _) = bucket(&[("a.txt", "12345")]).await;
     let s3 = S3Documents::new(&account(moto().await.endpoint()).await, None)

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, SubAssign};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -44,6 +44,14 @@ impl AddAssign for Digest {
     fn add_assign(&mut self, other: Digest) {
         self.rows += other.rows;
         self.sum = self.sum.wrapping_add(other.sum);
+    }
+}
+
+impl SubAssign for Digest {
+    /// Takes rows out that are among these.
+    fn sub_assign(&mut self, other: Digest) {
+        self.rows = self.rows.saturating_sub(other.rows);
+        self.sum = self.sum.wrapping_sub(other.sum);
     }
 }
 

@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::migration::Run;
-use crate::phase::Route;
 use crate::report::Event;
 use crate::source::SourceSnapshot;
 use crate::store::{RelationRecord, Totals};
@@ -76,7 +75,7 @@ pub(crate) async fn copy_rows(
     let jobs = run.policy.jobs.clamp(1, open.len());
     let relations = records.iter().map(|record| (record.relation.oid, record.relation.clone()));
     let relations = Arc::new(relations.collect::<HashMap<_, _>>());
-    let locked = (run.route == Route::Copy).then(|| Arc::new(first_tables(&open)));
+    let locked = run.route.locks_source().then(|| Arc::new(first_tables(&open)));
     let queue = Arc::new(Mutex::new(VecDeque::from(open)));
     let passed = Arc::new(Passed::default());
     let (reports, reported) = mpsc::channel(REPORTS);

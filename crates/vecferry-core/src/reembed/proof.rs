@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio_postgres::types::Json;
 
+use super::rows::bot_type;
 use super::verdict::{BotResult, Evidence};
 use crate::error::{Class, Error, Result, Side};
 use crate::knowledge::Knowledge;
@@ -97,7 +98,7 @@ async fn rows_sql(session: &Session, knowledge: &Knowledge, dimensions: usize) -
     let faulty = faulty_sql(session, knowledge, dimensions).await?;
     let of_bot = match &knowledge.bot {
         Some(bot) => {
-            format!("{} = {}", quote_ident(bot), bot_parameter(session, knowledge, bot).await?)
+            format!("{} = $1::text::{}", quote_ident(bot), bot_type(session, knowledge, bot).await?)
         }
         None => "$1::text IS NOT NULL".into(),
     };
@@ -137,26 +138,4 @@ async fn faulty_sql(session: &Session, knowledge: &Knowledge, dimensions: usize)
         };
     }
     Ok(faulty)
-}
-
-/// The parameter in the column's own type, so that its index serves; without a length, which would cut a longer id.
-pub(super) async fn bot_parameter(
-    session: &Session,
-    knowledge: &Knowledge,
-    bot: &str,
-) -> Result<String> {
-    let sql = "SELECT n.nspname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
-               JOIN pg_namespace n ON n.oid = t.typnamespace \
-               WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND NOT a.attisdropped";
-    let table = knowledge.table.to_string();
-    let row = session.query_opt("look at the knowledge table", sql, &[&table, &bot]).await?;
-    let Some(row) = row else {
-        return Err(Error::Refused {
-            side: session.side(),
-            what: format!("table {} has no column {bot:?}", knowledge.table.plain()),
-            hint: Some("`vecferry check` says what the knowledge table lacks".into()),
-        });
-    };
-    let (schema, name): (String, String) = (row.get(0), row.get(1));
-    Ok(format!("$1::text::{}.{}", quote_ident(&schema), quote_ident(&name)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Result, Side};
+use crate::error::{Error, Result, Side};
 use crate::knowledge::Knowledge;
 use crate::pg::{Dsn, Session, quote_ident};
 use crate::reembed::script::Scripts;
@@ -68,6 +68,32 @@ pub async fn column_dimensions(
         .query_opt("look at the knowledge table", sql, &[&table, &knowledge.embedding])
         .await?;
     Ok(row.and_then(|row| usize::try_from(row.get::<_, i32>(0)).ok()).filter(|length| *length > 0))
+}
+
+/// Type of the bot column, so that a parameter cast to it is served by the column's index; without a length, which would
+/// cut a longer id.
+///
+/// # Errors
+/// [`Error::Refused`] when the table has no such column, [`Error::Postgres`] when it cannot be looked at.
+pub(crate) async fn bot_type(
+    session: &Session,
+    knowledge: &Knowledge,
+    bot: &str,
+) -> Result<String> {
+    let sql = "SELECT n.nspname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+               JOIN pg_namespace n ON n.oid = t.typnamespace \
+               WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND NOT a.attisdropped";
+    let table = knowledge.table.to_string();
+    let row = session.query_opt("look at the knowledge table", sql, &[&table, &bot]).await?;
+    let Some(row) = row else {
+        return Err(Error::Refused {
+            side: session.side(),
+            what: format!("table {} has no column {bot:?}", knowledge.table.plain()),
+            hint: Some("`vecferry check` says what the knowledge table lacks".into()),
+        });
+    };
+    let (schema, name): (String, String) = (row.get(0), row.get(1));
+    Ok(format!("{}.{}", quote_ident(&schema), quote_ident(&name)))
 }
 
 /// Pages of the table that are sampled at most: some thousand chunks, read in a moment.

@@ -19,12 +19,22 @@ pub struct Selection {
     pub owners: Vec<String>,
     /// Titles, as patterns with `*` and `?`.
     pub titles: Vec<String>,
+    /// Exactly these, as somebody has chosen them from a listing: one that is not there any more is no mistake.
+    pub keys: Option<HashSet<BotKey>>,
 }
 
 impl Selection {
     /// Whether every bot is meant.
     pub fn is_everything(&self) -> bool {
-        self.ids.is_empty() && self.owners.is_empty() && self.titles.is_empty()
+        self.ids.is_empty()
+            && self.owners.is_empty()
+            && self.titles.is_empty()
+            && self.keys.is_none()
+    }
+
+    /// Exactly these bots.
+    pub fn exactly(keys: impl IntoIterator<Item = BotKey>) -> Selection {
+        Selection { keys: Some(keys.into_iter().collect()), ..Selection::default() }
     }
 
     /// Whether this bot is meant.
@@ -36,6 +46,7 @@ impl Selection {
     fn takes_key(&self, key: &BotKey) -> bool {
         (self.ids.is_empty() || self.ids.contains(&key.id))
             && (self.owners.is_empty() || self.owners.contains(&key.owner))
+            && self.keys.as_ref().is_none_or(|keys| keys.contains(key))
     }
 
     /// What is meant of a registry's listing. Bots without a knowledge base of their own stay in it, as far as they can
@@ -64,7 +75,8 @@ impl Selection {
             without_documents: keys(listing.without_documents),
             ..listing
         };
-        if selected.bots.is_empty()
+        if self.keys.is_none()
+            && selected.bots.is_empty()
             && selected.knowledge_base.is_empty()
             && selected.without_documents.is_empty()
         {
@@ -128,7 +140,8 @@ mod tests {
 
     fn select(ids: &[&str], owners: &[&str], titles: &[&str]) -> Result<Vec<String>> {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let selection = Selection { ids: texts(ids), owners: texts(owners), titles: texts(titles) };
+        let (ids, owners, titles) = (texts(ids), texts(owners), texts(titles));
+        let selection = Selection { ids, owners, titles, keys: None };
         let selected = selection.apply(listing())?;
         let others = selected.knowledge_base.into_iter().chain(selected.without_documents);
         let bots = selected.bots.into_iter().map(|bot| bot.key);
@@ -146,6 +159,17 @@ mod tests {
         ] {
             assert_eq!(select(ids, owners, titles).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn bots_that_were_chosen_by_key_may_be_gone() {
+        let chosen = Selection::exactly([key("ann", "2"), key("bob", "4"), key("ann", "gone")]);
+        let selected = chosen.apply(listing()).unwrap();
+        let bots: Vec<&str> = selected.bots.iter().map(|bot| bot.key.id.as_str()).collect();
+        assert_eq!((bots, selected.knowledge_base), (vec!["2"], vec![key("bob", "4")]));
+        assert!(selected.without_documents.is_empty());
+        let none = Selection::exactly([key("ann", "gone")]).apply(listing()).unwrap();
+        assert!(none.bots.is_empty());
     }
 
     #[test]

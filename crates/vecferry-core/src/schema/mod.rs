@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::delta::{self, Terms};
 use crate::error::{Error, Result, Side};
 use crate::index::{IndexPlan, plan_indexes, plan_prepared};
 use crate::inspect::{inspect, inspect_server};
@@ -64,6 +65,9 @@ pub(crate) async fn create(run: &Run<'_>, source: &SourceSnapshot, begun: Begun<
     let extensions = create_extensions(run, source, &target).await?;
     run_script(session, "create the schema", &script).await?;
     store::insert(session, &run.id, run.route, &source.identity, begun.estimates).await?;
+    if let (Route::Delta, Some(terms)) = (run.route, begun.terms) {
+        delta::record::insert_terms(session, &run.id, terms).await?;
+    }
     let recorded = Objects { with_roles, objects };
     store::insert_archive(session, &run.id, &archive.bytes().await?, &recorded).await?;
     for planned in &relations {
@@ -91,6 +95,8 @@ pub(crate) struct Begun<'a> {
     pub(crate) at: Instant,
     /// Seconds per phase, to be recorded beside the outcome.
     pub(crate) estimates: &'a [(Phase, f64)],
+    /// What a `delta` is measured by.
+    pub(crate) terms: Option<&'a Terms>,
 }
 
 /// What must be known of the dump's objects when the source is no longer asked.

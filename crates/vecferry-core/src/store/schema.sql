@@ -44,6 +44,24 @@ CREATE TABLE IF NOT EXISTS vecferry.replica_identity (
   PRIMARY KEY (migration, schema, name)
 );
 
+-- One row per `delta`, written with the schema: the time of its source, and what becomes of bots on the web.
+CREATE TABLE IF NOT EXISTS vecferry.delta (
+  migration text PRIMARY KEY REFERENCES vecferry.migration ON DELETE CASCADE,
+  taken_at timestamptz NOT NULL,
+  web text NOT NULL
+);
+
+-- One row per bot of a `delta` whose copied rows do not stay: `reembed` or `remove`, with the number of documents by
+-- reason. The rows of those to remove are deleted in the transaction that writes this.
+CREATE TABLE IF NOT EXISTS vecferry.delta_bot (
+  migration text NOT NULL REFERENCES vecferry.delta ON DELETE CASCADE,
+  bot text NOT NULL,
+  choice text NOT NULL,
+  reasons jsonb NOT NULL,
+  decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (migration, bot)
+);
+
 -- One row per table that is moved, written with the schema. `link` is the ordinal of the slot that sends its changes;
 -- NULL in a `copy`.
 CREATE TABLE IF NOT EXISTS vecferry.relation (

@@ -151,12 +151,16 @@ impl Scope {
     }
 
     /// What to read of the target's table to compare it with what was recorded when it was filled.
-    pub(super) fn recorded(relation: &Relation, target: &Table) -> Scope {
+    pub(super) fn recorded(
+        relation: &Relation,
+        target: &Table,
+        left_out: Option<&PreservedBots>,
+    ) -> Scope {
         let lacking = |name: &&String| target.column(name).is_none();
         let missing: Vec<&str> =
             relation.columns.iter().filter(lacking).map(String::as_str).collect();
         let bot = relation.bot.as_deref().and_then(|bot| target.column(bot)).cloned();
-        let ours = bot.as_ref().and_then(|bot| relation.preserved.ours(&bot.name));
+        let ours = bot.as_ref().zip(left_out).and_then(|(bot, left_out)| left_out.ours(&bot.name));
         Scope {
             table: relation.name.clone(),
             columns: relation.columns.clone(),
@@ -368,7 +372,7 @@ pub(super) fn of_bots(column: &Column, format: CopyFormat, bots: &[BotKey]) -> O
 }
 
 /// What `bot::text` gives for the value whose COPY bytes these are.
-fn bot_text(column: &Column, format: CopyFormat, bytes: &[u8]) -> Option<String> {
+pub(super) fn bot_text(column: &Column, format: CopyFormat, bytes: &[u8]) -> Option<String> {
     if format == CopyFormat::Text {
         let text = std::str::from_utf8(bytes).ok()?;
         let padded = column.base_type == "bpchar";

@@ -6,6 +6,7 @@
 //! Every judgement is a pure function over what was read; nothing here changes either cluster.
 
 pub mod content;
+mod delta;
 mod expression;
 pub mod keys;
 pub mod large_object;
@@ -181,6 +182,7 @@ async fn run(
     let mut notes = Vec::new();
     if flow.is_none() {
         notes.extend(moment::after_cutover(&target.session).await?);
+        notes.extend(delta::left_out(&target.session).await?);
     }
     let reference = Reference::Source(&source.session);
     let mut large_objects = large_objects(context, &reference, &target, (policy, options)).await?;

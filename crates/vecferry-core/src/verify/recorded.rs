@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::content::{self, Content, Scope, Sum, TableContent};
+use super::delta;
 use super::large_object::Reference;
 use super::moment;
 use super::reading::{self, Answers, Context, Job, Reading};
@@ -58,6 +59,7 @@ async fn run(
     let record = finished_migration(&target.session).await?;
     let verification = Verification::read(&target, &record, policy, options, context).await?;
     let mut notes = verification.limits(&record);
+    notes.extend(delta::left_out(&target.session).await?);
     let content = verification.content().await?;
     let reference = Reference::Record { session: &target.session, migration: &record.id };
     let large_objects = large_objects(context, &reference, &target, (policy, options)).await?;
@@ -105,6 +107,8 @@ async fn finished_migration(session: &Session) -> Result<MigrationRecord> {
 fn is_comparable(route: Route, phase: Phase) -> bool {
     match route {
         Route::Copy => phase == Phase::Done,
+        // What was copied is all there; bots that are embedded anew are left out.
+        Route::Delta => route.is_past(Phase::Analyze, phase),
         // Nothing was copied.
         Route::Reembed => false,
         Route::FollowApplyLast | Route::FollowApplyFirst => {
@@ -174,14 +178,18 @@ impl<'a> Verification<'a> {
             if !table.map_or_else(|| selects_name(policy, name), |table| policy.selects(table)) {
                 continue;
             }
-            let recorded = one.digests(&target.session, &record.id).await?;
+            let mut recorded = one.digests(&target.session, &record.id).await?;
             if one.relation.bot.is_some() && !adds_up(&recorded) {
                 return Err(contradiction(name));
             }
+            let left_out = target.preserved.get(name);
             match table {
                 None => absent.push((name.clone(), recorded.total)),
                 Some(table) => {
-                    let scope = Scope::recorded(&one.relation, table);
+                    let scope = Scope::recorded(&one.relation, table, left_out);
+                    if record.route == Route::Delta {
+                        delta::leave_out(&mut recorded, &scope, left_out)?;
+                    }
                     subjects.push(Subject { target: table, scope, recorded });
                 }
             }
@@ -357,6 +365,9 @@ mod tests {
         for (route, phase, comparable) in [
             (Route::Copy, Phase::Done, true),
             (Route::Copy, Phase::Analyze, false),
+            (Route::Delta, Phase::Analyze, false),
+            (Route::Delta, Phase::Embedding, true),
+            (Route::Delta, Phase::Done, true),
             (Route::FollowApplyLast, Phase::Rows, false),
             (Route::FollowApplyLast, Phase::Indexes, true),
             (Route::FollowApplyLast, Phase::Subscribe, true),

@@ -139,7 +139,13 @@ impl Gathered {
 
     fn keep(&mut self, source: String, version: Option<String>) {
         let address = self.address.clone();
-        self.found.documents.push(Document { address, source, bytes: None, version });
+        self.found.documents.push(Document {
+            address,
+            source,
+            bytes: None,
+            version,
+            modified: None,
+        });
     }
 
     fn is_full(&self, limits: &SitemapLimits) -> bool {

@@ -366,6 +366,7 @@ async fn a_work_folder_that_is_full_or_gone_is_not_the_documents_fault() {
         source: site.url("/page"),
         bytes: None,
         version: None,
+        modified: None,
     };
     let lost = web.fetch(&document, Path::new("/nowhere/at/all")).await.unwrap_err();
     assert!(lost.detail.starts_with("cannot be stored in the work folder"), "{lost}");

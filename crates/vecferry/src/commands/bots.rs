@@ -9,6 +9,7 @@ use vecferry_core::pg::Dsn;
 use vecferry_core::reembed::registry::{Listing, OddItem};
 use vecferry_core::reembed::rows::{Held, held};
 use vecferry_core::reembed::select::Selection;
+use vecferry_core::reembed::store::{MigrationStore, PostgresStore};
 
 use crate::cli::{BotSelection, Bots};
 use crate::error::{Error, Exit, Mistake};
@@ -114,11 +115,16 @@ async fn states(
     ui: &Ui,
 ) -> Result<BTreeMap<BotKey, String>, Error> {
     let store = services::store(state, target).await?;
+    let delta = target.filter(|_| state.is_none()).cloned().map(PostgresStore::of_delta);
     let read = async {
-        Ok::<_, vecferry_core::Error>(match store.newest().await? {
-            Some(run) => store.bots(&run.id).await?,
-            None => Vec::new(),
-        })
+        if let Some(run) = store.newest().await? {
+            return store.bots(&run.id).await;
+        }
+        let Some(delta) = delta else { return Ok(Vec::new()) };
+        match delta.newest().await? {
+            Some(run) => delta.bots(&run.id).await,
+            None => Ok(Vec::new()),
+        }
     };
     let bots = read.await.unwrap_or_else(|error| {
         ui.insist(&format!("the state of this migration is not known: {error}"));

@@ -32,10 +32,7 @@ const GOES_ON: &str = "replication goes on without this process; `vecferry statu
 pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     match method(args, settings).await? {
         Some(Method::Reembed) => super::reembed::run(args, settings, ui).await,
-        Some(Method::Delta) => Err(Error::Usage {
-            what: "--method delta is not in this version".into(),
-            hint: Some("this version knows --method copy, follow and reembed".into()),
-        }),
+        Some(Method::Delta) => super::delta::run(args, settings, ui).await,
         _ => move_rows(args, settings, ui).await,
     }
 }
@@ -71,7 +68,7 @@ async fn move_rows(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit,
         // Those of a run that is continued are recorded.
         false => Vec::new(),
     };
-    let options = RunOptions { restart: args.restart, detach, estimates };
+    let options = RunOptions { restart: args.restart, detach, estimates, terms: None };
     let once_caught_up = (!detach).then_some(CAUGHT_UP);
     let progress = Progress::of_events(ui).saying_once_caught_up(once_caught_up);
     let outcome = migrate(&clusters, &policy, options, &progress, &interrupt.token).await;
@@ -94,7 +91,8 @@ async fn move_rows(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<Exit,
     }
 }
 
-/// The method that is asked for, or that of a re-embedding which the target holds: it is continued without a word.
+/// The method that is asked for, or that of a re-embedding or delta which the target holds: it is continued without a
+/// word.
 async fn method(args: &Migrate, settings: &Settings) -> Result<Option<Method>, Error> {
     if args.method.is_some() {
         return Ok(args.method);
@@ -109,8 +107,11 @@ async fn method(args: &Migrate, settings: &Settings) -> Result<Option<Method>, E
         return Ok(None);
     }
     let status = status(&target).await?;
-    let reembeds = status.is_some_and(|status| status.method == policy::Method::Reembed.as_str());
-    Ok(reembeds.then_some(Method::Reembed))
+    let continued = |method: Method| {
+        let name = policy::Method::from(method).as_str();
+        status.as_ref().is_some_and(|status| status.method == name).then_some(method)
+    };
+    Ok(continued(Method::Reembed).or(continued(Method::Delta)))
 }
 
 /// The cutover and rollback of a follow, as far as they were begun.
@@ -123,6 +124,19 @@ async fn crossings(summary: &Summary, clusters: &Clusters) -> Result<Vec<Crossin
 
 /// Asks for consent where something would be destroyed, and only there.
 async fn ask(args: &Migrate, clusters: &Clusters, policy: &Policy, ui: &Ui) -> Result<(), Error> {
+    let destroys = destroyed(args, clusters, policy).await?;
+    if destroys.is_empty() {
+        return Ok(());
+    }
+    confirm::destroy(ui, false, &clusters.target, &destroys.join(" and "))
+}
+
+/// What a run would destroy, completing "this will …".
+pub(super) async fn destroyed(
+    args: &Migrate,
+    clusters: &Clusters,
+    policy: &Policy,
+) -> Result<Vec<String>, Error> {
     let mut destroys = Vec::new();
     // Of a finished migration only the record is forgotten.
     if args.restart
@@ -139,10 +153,7 @@ async fn ask(args: &Migrate, clusters: &Clusters, policy: &Policy, ui: &Ui) -> R
             destroys.push(format!("replace rows in {tables} of the target"));
         }
     }
-    if destroys.is_empty() {
-        return Ok(());
-    }
-    confirm::destroy(ui, false, &clusters.target, &destroys.join(" and "))
+    Ok(destroys)
 }
 
 /// How many of the target's tables hold rows that `replace` may touch. By pages: an emptied table counts until it
@@ -155,7 +166,7 @@ async fn tables_with_rows(clusters: &Clusters, policy: &Policy) -> Result<u64, E
 }
 
 /// Runs the checks; shows what blocks and says no, or says yes.
-async fn may_begin(
+pub(super) async fn may_begin(
     clusters: &Clusters,
     policy: &Policy,
     interrupt: &Interrupt,
@@ -173,7 +184,7 @@ async fn may_begin(
 }
 
 /// The plan of a run that begins now.
-async fn measure(
+pub(super) async fn measure(
     clusters: &Clusters,
     policy: &Policy,
     interrupt: &Interrupt,
@@ -186,7 +197,7 @@ async fn measure(
     Ok(plan::plan(&plan::gather(clusters, &policy, &interrupt.token).await?))
 }
 
-fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {
+pub(super) fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {
     let command = if restarted { "run the same command again, without --restart" } else { GO_ON };
     match parts {
         Some((finished, total)) => format!("{command}; {finished} of {total} parts are finished"),
@@ -194,7 +205,7 @@ fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {
     }
 }
 
-fn render(summary: &Summary, crossings: &[CrossingStatus]) -> String {
+pub(super) fn render(summary: &Summary, crossings: &[CrossingStatus]) -> String {
     let mut blocks = Vec::new();
     if !summary.tables.is_empty() {
         blocks.push(tables(summary));
@@ -275,6 +286,9 @@ fn next(summary: &Summary, crossings: &[CrossingStatus]) -> String {
         (policy::Method::Follow, _) => {
             "the target has caught up and follows the source by itself\n\
              next: vecferry status, vecferry verify, then vecferry cutover"
+        }
+        (policy::Method::Delta, Phase::Embedding) => {
+            "the copy is complete; its bots are next"
         }
         _ => "next: vecferry verify",
     }

@@ -4,6 +4,7 @@ mod bots;
 mod check;
 mod cleanup;
 mod crossing;
+mod delta;
 mod init;
 mod migrate;
 mod plan;

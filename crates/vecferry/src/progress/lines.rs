@@ -155,6 +155,9 @@ fn happening_to_bots(event: &Event, verbose: u8) -> Option<String> {
                 counted(bots.waiting + bots.running, "bot")
             )
         }
+        Event::DeltaSettled { rows_removed, .. } if *rows_removed > 0 => {
+            format!("removed {} of bots that are gone", counted(*rows_removed, "row"))
+        }
         Event::BotStarted { bot, attempt, task } if verbose > 0 => {
             format!("bot {bot}: attempt {attempt} started as task {task}")
         }

@@ -6,12 +6,15 @@ mod reembed;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use vecferry_core::delta::WebPolicy;
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::QualifiedName;
 use vecferry_core::policy::{ApplyStart, Existing, IvfflatLists};
 
+use crate::cli::parse_time;
 use crate::error::{Error, Mistake};
 use crate::units::{parse_duration, parse_size};
 pub(crate) use reembed::ReembedFile;
@@ -19,7 +22,7 @@ pub(crate) use reembed::ReembedFile;
 pub(crate) use reembed::{AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, TASKS_KEYS};
 
 /// Keys of the file's top, in the template's order.
-pub(crate) const KEYS: [&str; 30] = [
+pub(crate) const KEYS: [&str; 32] = [
     "source",
     "source_secret",
     "target",
@@ -42,6 +45,8 @@ pub(crate) const KEYS: [&str; 30] = [
     "apply_start",
     "switch",
     "switch_secret",
+    "source_time",
+    "web",
     "state",
     "prices",
     "knowledge",
@@ -84,6 +89,8 @@ pub(crate) struct File {
     pub(crate) apply_start: Option<ApplyStart>,
     pub(crate) switch: Option<String>,
     pub(crate) switch_secret: Option<String>,
+    pub(crate) source_time: Option<Timestamp>,
+    pub(crate) web: Option<WebPolicy>,
     pub(crate) prices: Option<PathBuf>,
     pub(crate) knowledge: Knowledge,
     pub(crate) reembed: ReembedFile,
@@ -161,6 +168,8 @@ impl File {
             "apply_start" => self.apply_start = Some(apply_start(text(value)?)?),
             "switch" => self.switch = Some(text(value)?.to_owned()),
             "switch_secret" => self.switch_secret = Some(text(value)?.to_owned()),
+            "source_time" => self.source_time = Some(time(value)?),
+            "web" => self.web = Some(web(text(value)?)?),
             "prices" => self.prices = Some(PathBuf::from(text(value)?)),
             "state" => self.reembed.state = Some(PathBuf::from(text(value)?)),
             "knowledge" => {
@@ -329,6 +338,20 @@ fn apply_start(text: &str) -> Result<ApplyStart, Wrong> {
         "first" => Ok(ApplyStart::First),
         other => Err(Wrong::plain(format!("{other:?} is none of auto, last, first"))),
     }
+}
+
+/// In quotes, or as TOML's own offset date-time.
+fn time(value: &DeValue<'_>) -> Result<Timestamp, Wrong> {
+    let text = match value {
+        DeValue::Datetime(time) => time.to_string(),
+        other => text(other)?.to_owned(),
+    };
+    parse_time(&text).map_err(Wrong::plain)
+}
+
+fn web(text: &str) -> Result<WebPolicy, Wrong> {
+    let none = || Wrong::plain(format!("{text:?} is none of keep, reembed"));
+    WebPolicy::parse(text).ok_or_else(none)
 }
 
 fn existing(text: &str) -> Result<Existing, Wrong> {

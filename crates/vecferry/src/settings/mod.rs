@@ -2,6 +2,7 @@
 //! file, then core's default. Nothing after this asks where a value came from.
 
 mod cluster;
+mod delta;
 mod file;
 mod filled;
 mod reembed;

@@ -59,6 +59,11 @@ pub(crate) const TEMPLATE: &str = r##"# Settings of vecferry. Flags and VECFERRY
 # password become the other cluster's.
 # switch_secret = ""
 
+# A delta (migrate --method delta): when the source was as it is, and what becomes of bots with documents on the web, of
+# which nobody can tell what changed: keep their copied rows, or reembed them.
+# source_time = "2026-03-01T12:00:00Z"
+# web = "keep"
+
 # SQLite file for the state of a re-embedding, when this machine has no route to the target; it is kept on the target
 # when not set. Relative to this file.
 # state = "vecferry.sqlite"
@@ -142,11 +147,12 @@ mod tests {
     use std::path::Path;
 
     use super::TEMPLATE;
-    use crate::cli::{Follow, Selection, Work};
+    use crate::cli::{Delta, Follow, Selection, Work};
     use crate::settings::Settings;
     use crate::settings::file::{
         AWS_KEYS, BOTS_KEYS, DOCUMENTS_KEYS, EMBEDDING_KEYS, File, KEYS, KNOWLEDGE_KEYS, TASKS_KEYS,
     };
+    use vecferry_core::delta::WebPolicy;
     use vecferry_core::policy::{Clusters, Policy};
 
     /// The template with its settings in force: a comment that is a setting starts with `# word = ` or `# [`.
@@ -189,6 +195,7 @@ mod tests {
         (follow.source_from_target, follow.target_from_source) = (None, None);
         assert_eq!(format!("{follow:?}"), format!("{:?}", Policy::default().follow));
         assert!(!settings.detach(false));
+        assert_eq!(settings.web(&Delta::default()), Some(WebPolicy::default()));
         assert!(File::parse(TEMPLATE, Path::new("v.toml")).is_ok());
     }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod content;
 mod cutover;
+mod delta;
 mod disturbed;
 mod following;
 mod init;

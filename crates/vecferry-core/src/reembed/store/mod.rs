@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use crate::bot::BotKey;
 use crate::error::Result;
 pub use postgres::PostgresStore;
-pub(crate) use postgres::bot_counts;
+pub(crate) use postgres::{begin_run, bot_counts};
 pub use record::{
     AttemptEnd, AttemptRecord, Batch, BotRecord, BotState, Counts, Outcome, RunRecord, Settings,
     Skip, Yield,
@@ -51,7 +51,7 @@ pub trait MigrationStore: Send + Sync {
     /// When the store cannot be reached.
     async fn holder(&self) -> Result<Option<String>>;
 
-    /// The newest re-embedding, finished or not; `None` when there is none or the target holds another migration
+    /// The newest re-embedding (of this store's kind), finished or not; `None` when there is none or the target holds another migration
     /// since.
     ///
     /// # Errors

@@ -23,6 +23,8 @@ use crate::store::{self, MigrationRecord};
 /// The store on the target.
 pub struct PostgresStore {
     target: Dsn,
+    /// Whose bots it keeps: [`Route::Reembed`] or [`Route::Delta`]. The other one's record is none of its business.
+    route: Route,
     connection: Mutex<Connection>,
 }
 
@@ -36,7 +38,12 @@ struct Connection {
 impl PostgresStore {
     /// A store on the target; connects when it is first used.
     pub fn new(target: Dsn) -> PostgresStore {
-        PostgresStore { target, connection: Mutex::default() }
+        PostgresStore { target, route: Route::Reembed, connection: Mutex::default() }
+    }
+
+    /// The same for the bots of a `delta`, whose migration is there already.
+    pub fn of_delta(target: Dsn) -> PostgresStore {
+        PostgresStore { route: Route::Delta, ..PostgresStore::new(target) }
     }
 
     /// Waits for whoever uses the session, and opens it where there is none.
@@ -174,13 +181,13 @@ impl MigrationStore for PostgresStore {
 
     async fn newest(&self) -> Result<Option<RunRecord>> {
         let held = self.connect().await?;
-        let run = newest(&held.session).await;
+        let run = newest(&held.session, self.route).await;
         held.done(run)
     }
 
     async fn begin(&self, id: &str, settings: &Settings) -> Result<()> {
         let held = self.connect().await?;
-        let begun = begin(&held.session, id, settings).await;
+        let begun = begin(&held.session, self.route, id, settings).await;
         held.done(begun)
     }
 
@@ -201,7 +208,7 @@ impl MigrationStore for PostgresStore {
 
     async fn counts(&self, run: &str) -> Result<Counts> {
         let held = self.connect().await?;
-        let counts = bot_counts(&held.session, run).await;
+        let counts = bot_counts(&held.session, run).await.map(Option::unwrap_or_default);
         held.done(counts)
     }
 
@@ -235,14 +242,19 @@ fn json<T: Serialize + std::fmt::Debug>(rows: Vec<T>) -> Json<Vec<T>> {
     Json(rows)
 }
 
-async fn newest(session: &Session) -> Result<Option<RunRecord>> {
+async fn newest(session: &Session, route: Route) -> Result<Option<RunRecord>> {
     if !store::exists(session).await? {
         return Ok(None);
     }
     let record = MigrationRecord::newest(session).await?;
-    let Some(record) = record.filter(|record| record.route == Route::Reembed) else {
+    let Some(record) = record.filter(|record| record.route == route) else {
         return Ok(None);
     };
+    // A delta has none of it until its bots' turn comes.
+    let there = "SELECT to_regclass('vecferry.bot_run') IS NOT NULL";
+    if !session.query_one("look for the run", there, &[]).await?.get::<_, bool>(0) {
+        return Ok(None);
+    }
     let rows: Vec<RunRow> = read_json(session, "read the run", RUN, &[&record.id]).await?;
     Ok(rows.into_iter().next().map(|row| RunRecord {
         id: row.id,
@@ -254,7 +266,7 @@ async fn newest(session: &Session) -> Result<Option<RunRecord>> {
     }))
 }
 
-async fn begin(session: &Session, id: &str, settings: &Settings) -> Result<()> {
+async fn begin(session: &Session, route: Route, id: &str, settings: &Settings) -> Result<()> {
     if store::exists(session).await?
         && let Some(record) = MigrationRecord::newest(session).await?
         && record.phase != Phase::Done
@@ -270,14 +282,14 @@ async fn begin(session: &Session, id: &str, settings: &Settings) -> Result<()> {
         });
     }
     store::prepare(session).await?;
-    let sql = include_str!("schema.sql");
-    session.batch("create the tables for the bots' record", sql).await?;
     session.batch("begin", "BEGIN").await?;
     let recorded = async {
-        let source = SourceIdentity::of_registry(&settings.registry);
-        store::insert(session, id, Route::Reembed, &source, &[]).await?;
-        let sql = "INSERT INTO vecferry.bot_run (migration, settings) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        session.execute("record the run", sql, &[&id, &Json(settings)]).await?;
+        // The migration of a delta is as old as its first row.
+        if route == Route::Reembed {
+            let source = SourceIdentity::of_registry(&settings.registry);
+            store::insert(session, id, route, &source, &[]).await?;
+        }
+        begin_run(session, id, settings).await?;
         // A finished run that is taken up, for bots that have come since, is not finished any more.
         let sql = "UPDATE vecferry.migration SET phase = 'embedding', finished_at = NULL, \
                    updated_at = clock_timestamp() WHERE id = $1";
@@ -293,12 +305,29 @@ async fn begin(session: &Session, id: &str, settings: &Settings) -> Result<()> {
     }
 }
 
-/// How many bots of a re-embedding are where; for [`crate::status`] as well.
-pub(crate) async fn bot_counts(session: &Session, run: &str) -> Result<Counts> {
+/// Opens the record of a migration's bots, in the caller's transaction. One that is open stays as it is.
+///
+/// # Errors
+/// [`Error::Postgres`] when the target fails.
+pub(crate) async fn begin_run(session: &Session, id: &str, settings: &Settings) -> Result<()> {
+    let sql = include_str!("schema.sql");
+    session.batch("create the tables for the bots' record", sql).await?;
+    let sql =
+        "INSERT INTO vecferry.bot_run (migration, settings) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    session.execute("record the run", sql, &[&id, &Json(settings)]).await?;
+    Ok(())
+}
+
+/// How many bots of a migration are where; `None` before the first was recorded.
+pub(crate) async fn bot_counts(session: &Session, run: &str) -> Result<Option<Counts>> {
+    let there = "SELECT to_regclass('vecferry.bot_state') IS NOT NULL";
+    if !session.query_one("look for the bots", there, &[]).await?.get::<_, bool>(0) {
+        return Ok(None);
+    }
     let sql = "SELECT state, count(*) FROM vecferry.bot_state WHERE migration = $1 GROUP BY state";
     let mut counts = Counts::default();
     for row in session.query("count the bots", sql, &[&run]).await? {
         *counts.place(row.get(0)) += row.get::<_, i64>(1).cast_unsigned();
     }
-    Ok(counts)
+    Ok(Some(counts))
 }

@@ -107,6 +107,7 @@ impl DocumentSource for Shelf {
             source: source.clone(),
             bytes: None,
             version: version.clone(),
+            modified: None,
         };
         Ok(self.documents.lock().unwrap().keys().map(one).collect::<Vec<_>>().into())
     }

@@ -39,6 +39,7 @@ impl DocumentSource for Mountain {
             source: format!("s3://b/{number}.txt"),
             bytes: Some(if number == 0 { LARGE } else { LARGE / 8 }),
             version: None,
+            modified: None,
         };
         Ok((0..self.documents).map(one).collect::<Vec<_>>().into())
     }

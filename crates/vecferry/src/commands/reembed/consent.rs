@@ -14,20 +14,20 @@ use crate::ui::Ui;
 use crate::units::{count, counted, duration};
 
 /// What is proposed.
-pub(super) struct Offer<'a> {
-    pub(super) registry: String,
-    pub(super) runner: String,
-    pub(super) store: String,
-    pub(super) model: &'a Model,
-    pub(super) listing: &'a Listing,
-    pub(super) target: Option<&'a Dsn>,
-    pub(super) estimate: Estimate,
+pub(in crate::commands) struct Offer<'a> {
+    pub(in crate::commands) registry: String,
+    pub(in crate::commands) runner: String,
+    pub(in crate::commands) store: String,
+    pub(in crate::commands) model: &'a Model,
+    pub(in crate::commands) listing: &'a Listing,
+    pub(in crate::commands) target: Option<&'a Dsn>,
+    pub(in crate::commands) estimate: Estimate,
     /// Bots that the recorded run has proven already; they are not in the listing.
-    pub(super) proven: u64,
+    pub(in crate::commands) proven: u64,
     /// Whether unchanged chunks take their vectors from the source.
-    pub(super) reuses: bool,
+    pub(in crate::commands) reuses: bool,
     /// What the estimate's money is reckoned with, in words.
-    pub(super) prices: String,
+    pub(in crate::commands) prices: String,
 }
 
 /// The offer for programs. An event of its own, before the run's first.
@@ -53,7 +53,7 @@ struct Json<'a> {
 
 impl Offer<'_> {
     /// Shows it.
-    pub(super) fn show(&self, ui: &Ui) -> Result<(), Error> {
+    pub(in crate::commands) fn show(&self, ui: &Ui) -> Result<(), Error> {
         if !ui.json {
             return ui.data(&self.render());
         }
@@ -140,7 +140,7 @@ impl Offer<'_> {
     }
 
     /// Refuses what may cost more than the operator allows.
-    pub(super) fn within(&self, limit: Option<f64>) -> Result<(), Error> {
+    pub(in crate::commands) fn within(&self, limit: Option<f64>) -> Result<(), Error> {
         let Some(limit) = limit else { return Ok(()) };
         let what = match self.estimate.usd() {
             Some(usd) if usd <= limit => return Ok(()),
@@ -157,7 +157,7 @@ impl Offer<'_> {
     }
 
     /// The one question.
-    pub(super) fn ask(&self, yes: bool, restart: bool, ui: &Ui) -> Result<(), Error> {
+    pub(in crate::commands) fn ask(&self, yes: bool, restart: bool, ui: &Ui) -> Result<(), Error> {
         let bots = counted(self.estimate.bots, "bot");
         let again = if restart { "forget the run that is recorded, " } else { "" };
         let what = format!("{again}embed {bots} and replace their rows on the target");
