@@ -38,6 +38,7 @@ mod run;
 mod sequences;
 pub mod step;
 pub mod switch;
+mod switching;
 mod way_back;
 
 use std::sync::Arc;

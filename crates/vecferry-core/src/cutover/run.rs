@@ -9,7 +9,6 @@ use super::decide::{Decision, Reason, judge};
 use super::fence::{self, Patience, Raised};
 use super::gather::{Gathered, Ground, gather, links_of};
 use super::step::{Direction, Stage, Step};
-use super::switch::Answer;
 use super::{End, Outcome, drain, proof, sequences, way_back};
 use crate::error::{Error, Result, Side};
 use crate::follow::link::{self, Link};
@@ -125,7 +124,7 @@ pub(super) fn refused(
 /// A crossing under way.
 pub(super) struct Crossing<'a> {
     pub(super) ground: Ground<'a>,
-    reporter: &'a dyn Reporter,
+    pub(super) reporter: &'a dyn Reporter,
     pub(super) cancel: &'a CancellationToken,
     pub(super) id: String,
     pub(super) method: Method,
@@ -173,7 +172,7 @@ impl Crossing<'_> {
     }
 
     /// Records a step with the stages that led to it.
-    async fn enter(&mut self, step: Step, fence_lsn: Option<Lsn>) -> Result<()> {
+    pub(super) async fn enter(&mut self, step: Step, fence_lsn: Option<Lsn>) -> Result<()> {
         let fenced_ago =
             self.raised.filter(|_| step == Step::Fenced).map(|at| at.elapsed().as_secs_f64());
         let stages = &self.stages[self.recorded..];
@@ -352,82 +351,6 @@ impl Crossing<'_> {
         let seconds = placed?;
         self.took(Stage::WayBack, seconds);
         Ok(())
-    }
-
-    /// `again` when an earlier run may have switched already.
-    async fn switch(&mut self, again: bool) -> Result<(), Halt> {
-        let begun = self.started(Stage::Switch)?;
-        self.enter(Step::Switching, None).await?;
-        let fenced = self.open_receiver().await?;
-        let options = self.ground.options;
-        if let Some(switch) = &options.switch {
-            match switch.switch(self.ground.order(&self.id), self.reporter).await? {
-                Answer::Switched => {}
-                Answer::NotSwitched(why) if !again => {
-                    return Err(self.not_switched(why, fenced).await?);
-                }
-                Answer::NotSwitched(why) => {
-                    let what = format!("{why}, and an earlier run may have switched");
-                    return Err(Halt::Unknown(self.unknown(what)));
-                }
-                Answer::Unknown(what) => return Err(Halt::Unknown(self.unknown(what))),
-            }
-        }
-        self.finished(Stage::Switch, begun);
-        self.enter(Step::Switched, None).await?;
-        Ok(())
-    }
-
-    /// Lets the receiver take writes, which the crossing the other way may have ended; whether it refused them.
-    async fn open_receiver(&self) -> Result<bool> {
-        let (_, receiver) = self.ground.ends();
-        let may_be = self.direction() == Direction::Rollback || !self.replicates();
-        let fenced = may_be && fence::is_up(receiver, &self.tables).await?;
-        if may_be {
-            fence::open(receiver, &self.id).await?;
-        }
-        Ok(fenced)
-    }
-
-    /// The switch's word is that the application stayed: so does the fence of the cluster it did not go to.
-    async fn not_switched(&mut self, why: String, fenced: bool) -> Result<Halt> {
-        let what = format!("{why}: not switched");
-        if fenced {
-            let options = self.ground.options;
-            let patience = Patience { timeout: options.fence_timeout, tries: options.fence_tries };
-            let never = CancellationToken::new();
-            let (_, receiver) = self.ground.ends();
-            if fence::raise(receiver, (&self.id, &self.tables), patience, &never).await?
-                == Raised::Blocked
-            {
-                let side = receiver.side();
-                let what = format!("{what}, and the {side} could not be fenced again");
-                return Ok(Halt::Unknown(self.unknown(what)));
-            }
-        }
-        Ok(Halt::No(Reason::no(what, "mend what it says, and run the same command again")))
-    }
-
-    fn unknown(&self, what: String) -> Reason {
-        let (sender, command) = (self.direction().sender(), self.direction());
-        let other = match self.direction() {
-            Direction::Cutover if self.way_back || !self.replicates() => {
-                ", or `vecferry rollback` to go back to the source"
-            }
-            _ => "",
-        };
-        let fence = match self.gathered.facts.fenced {
-            true => format!(", and the {sender} stays fenced"),
-            false => String::new(),
-        };
-        let again = match &self.ground.options.switch {
-            Some(switch) => format!(", which uses {} again", switch.name()),
-            None => String::new(),
-        };
-        Reason::no(
-            format!("{what}; whether the application was switched is not known{fence}"),
-            format!("run `vecferry {command}` again{again}{other}"),
-        )
     }
 
     /// Drops the forward links and sets up the way back, if there is to be one.
