@@ -8,6 +8,7 @@ mod cutover;
 mod delta;
 mod disturbed;
 mod following;
+mod guide;
 mod init;
 mod killed;
 mod killed_following;

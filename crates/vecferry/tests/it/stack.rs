@@ -30,6 +30,8 @@ pub(crate) struct Stack {
     pub(crate) ecs: Ecs,
     pub(crate) model: StandIn,
     pub(crate) target: Database,
+    /// ARN of the secret that says where the target is.
+    pub(crate) secret: String,
 }
 
 impl Stack {
@@ -55,12 +57,12 @@ impl Stack {
         let given = [
             ("TABLE_NAME", table.name().to_owned()),
             ("DOCUMENT_BUCKET", bucket.name().to_owned()),
-            ("DB_SECRETS_ARN", secret),
+            ("DB_SECRETS_ARN", secret.clone()),
             ("TABLE_ACCESS_ROLE_ARN", "arn:aws:iam::123456789012:role/table".to_owned()),
         ];
         options.environment.extend(given.map(|(name, value)| (name.to_owned(), value)));
         let ecs = Ecs::start(options).unwrap();
-        Stack { moto, table, bucket, ecs, model, target }
+        Stack { moto, table, bucket, ecs, model, target, secret }
     }
 
     /// A bot with so many uploaded files, written by this release.
@@ -84,12 +86,21 @@ impl Stack {
             ("VECFERRY_CLUSTER", "chat".to_owned()),
             ("VECFERRY_TASK_DEFINITION", "embedding:1".to_owned()),
             ("VECFERRY_SUBNETS", "subnet-1".to_owned()),
+        ];
+        settings
+            .into_iter()
+            .fold(self.bare_program(), |program, (name, value)| program.set(name, &value))
+    }
+
+    /// The operator's program that knows how AWS is reached, and nothing else.
+    pub(crate) fn bare_program(&self) -> Program {
+        let endpoints = [
             ("VECFERRY_POLL", "50ms".to_owned()),
             ("AWS_ENDPOINT_URL_ECS", self.ecs.url()),
             ("AWS_ENDPOINT_URL_SERVICE_QUOTAS", self.ecs.url()),
         ];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value));
-        let all = aws(self.moto, &self.model).into_iter().chain(settings);
+        let endpoints = endpoints.map(|(name, value)| (name.to_owned(), value));
+        let all = aws(self.moto, &self.model).into_iter().chain(endpoints);
         all.fold(Program::new(), |program, (name, value)| program.set(&name, &value))
     }
 
