@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::{program, tidy};
+use crate::{lint, program, tidy};
 
 /// Pinned, so that a new release does not change what is accepted.
 const CARGO_DENY: &str = "0.20.2";
@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let strict: &[&str] = &["--", "-D", "warnings"];
     step("clippy", cargo(&["clippy", "--quiet", "--all-targets"], strict)?);
     step("doc", documentation()?);
+    step("deploy", lint::deploy(program::root())?);
     if arguments.skip_deny {
         eprintln!("deny: left out");
     } else {

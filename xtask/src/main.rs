@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod demo;
+mod lint;
 mod program;
 mod test;
 mod tidy;
@@ -26,7 +27,7 @@ enum Task {
     Demo(demo::Arguments),
     /// Run every test against throwaway PostgreSQL servers
     Test(test::Arguments),
-    /// The whole local gate: format, clippy, tidy rules, licences, documentation
+    /// The whole local gate: format, clippy, tidy rules, documentation, deploy/, licences
     Check(check::Arguments),
     /// Measure vecferry beside what one would use instead
     Bench(bench::Arguments),

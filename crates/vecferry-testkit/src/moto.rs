@@ -1,30 +1,29 @@
 //! moto's server: DynamoDB, S3, STS and Secrets Manager on the loopback address, over the real wire.
 //!
-//! The packages are fetched by pip from a list that pins every one of them by hash, once per machine, into the folder
-//! where wheels are kept. The server ends when its standard input does. Only we hold the other end of that pipe, so it
-//! ends with us, however we end, SIGKILL included.
+//! The server ends when its standard input does. Only we hold the other end of that pipe, so it ends with us, however we
+//! end, SIGKILL included.
 
 pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::error::{Error, Result, file};
-use crate::wheel::{kept, run};
+use crate::error::{Error, Result};
+use crate::packages::Packages;
 
 /// Names a running server of another process: its address, `http://127.0.0.1:5000`.
 pub const MOTO_ENV: &str = "VECFERRY_TEST_MOTO";
 
-/// Every package with the hashes of its files.
-const REQUIREMENTS: &str = include_str!("moto/requirements.txt");
+const PACKAGES: Packages =
+    Packages { name: "moto", requirements: include_str!("moto/requirements.txt") };
 
 /// Reading ends when the other end of the pipe is closed, by us or by our death. The port is chosen by the system and
 /// told in the log, so that no other program can take it in between.
@@ -66,19 +65,13 @@ pub struct Moto {
 impl Moto {
     /// Fetches the packages where they are not there yet.
     pub fn fetch() -> Result<PathBuf> {
-        // Some packages hold code for one version of Python; the list is part of the name, so a changed list never
-        // meets an old installation.
-        let version = "import sys; print('%d.%d' % sys.version_info[:2])";
-        let python = run(python().args(["-c", version]), "python3")?;
-        let list = checksum(REQUIREMENTS.as_bytes());
-        kept(&format!("moto-py{}-{list:08x}", python.trim()), install)
+        PACKAGES.fetch()
     }
 
     /// Starts a server and waits until it listens. It ends when the value is dropped, or with this process.
     pub fn start() -> Result<Moto> {
-        let packages = Moto::fetch()?;
-        let mut command = python();
-        command.args(["-c", LAUNCHER]).env("PYTHONPATH", packages).env("PYTHONUNBUFFERED", "1");
+        let mut command = PACKAGES.python()?;
+        command.args(["-c", LAUNCHER]).env("PYTHONUNBUFFERED", "1");
         command.env("AWS_DEFAULT_REGION", MOTO_REGION).env("MOTO_ACCOUNT_ID", MOTO_ACCOUNT);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C in a terminal is for the developer's command.
@@ -166,27 +159,6 @@ pub async fn moto() -> &'static Moto {
     MOTO.get_or_init(start).await
 }
 
-/// Python as the machine has it, without what the environment or the account would add to its packages.
-fn python() -> Command {
-    let mut command = Command::new("python3");
-    command.arg("-s").env_remove("PYTHONPATH").env_remove("PYTHONHOME");
-    command
-}
-
-fn install(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(file("create", folder))?;
-    let list = folder.join("requirements.txt");
-    std::fs::write(&list, REQUIREMENTS).map_err(file("write", &list))?;
-    let mut pip = python();
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .args(["--only-binary", ":all:", "--require-hashes", "--root-user-action", "ignore"])
-        .arg("--target")
-        .arg(folder)
-        .arg("--requirement")
-        .arg(&list);
-    run(&mut pip, "pip install").map(drop)
-}
-
 /// Reads the log until it names the address, or gives its last lines. Afterwards it is read on, because a full pipe
 /// would stop the server.
 fn wait_until_listening(log: ChildStderr) -> std::result::Result<String, String> {
@@ -214,13 +186,6 @@ fn read_address(log: &mut impl BufRead) -> std::result::Result<String, String> {
     Err(Vec::from(last).join("\n"))
 }
 
-/// FNV-1a: tells one list from another, nothing more.
-fn checksum(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,10 +206,16 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned_by_version_and_hash() {
-        let packages: Vec<&str> =
-            REQUIREMENTS.lines().filter(|line| line.starts_with(char::is_alphanumeric)).collect();
+        let packages: Vec<&str> = PACKAGES
+            .requirements
+            .lines()
+            .filter(|line| line.starts_with(char::is_alphanumeric))
+            .collect();
         assert!(packages.iter().all(|line| line.contains("==")), "{packages:?}");
         assert!(packages.iter().any(|line| line.starts_with("moto==5.2.5")));
-        assert!(!REQUIREMENTS.contains("--find-links") && !REQUIREMENTS.contains("--index-url"));
+        assert!(
+            !PACKAGES.requirements.contains("--find-links")
+                && !PACKAGES.requirements.contains("--index-url")
+        );
     }
 }

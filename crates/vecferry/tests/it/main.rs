@@ -6,6 +6,7 @@ mod bad_input;
 mod content;
 mod cutover;
 mod delta;
+mod deploy;
 mod disturbed;
 mod following;
 mod guide;
