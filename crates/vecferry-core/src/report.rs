@@ -265,7 +265,7 @@ pub enum Event {
         reason: String,
     },
     /// Every bot of a re-embedding is settled, and that is recorded.
-    ReembedFinished(reembed::Summary),
+    ReembedFinished(Box<reembed::Summary>),
     /// The run is complete and recorded.
     Finished(Summary),
 }

@@ -20,7 +20,7 @@ use crate::units::{parse_duration, parse_share, parse_size};
 pub(crate) use crossing::{Crossing, Cutover, Proof, Rollback};
 pub(crate) use delta::{Delta, parse_time};
 pub(crate) use policy::PolicyFor;
-pub(crate) use price::PriceFile;
+pub(crate) use price::{PlanEmbedding, PriceFile};
 pub(crate) use reembed::{
     Aws, BotSelection, Bots, Documents, Embedding, LostDocuments, Provider, Reembed, Registry,
     Runner, Store, Tasks, Worker,
@@ -197,6 +197,8 @@ pub(crate) struct Plan {
     pub(crate) work: Work,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    #[command(flatten)]
+    pub(crate) embedding: PlanEmbedding,
 }
 
 /// Arguments of `migrate`.

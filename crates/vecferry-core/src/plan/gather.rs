@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::facts::{Facts, Probe};
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, Result, Side, on_one_line};
 use crate::inspect::inspect;
 use crate::inventory::Inventory;
 use crate::pg::{Dsn, Session};
@@ -27,6 +27,23 @@ pub async fn gather(
         biased;
         () = cancel.cancelled() => Err(Error::Interrupted),
         facts = read(clusters, policy, cancel) => facts,
+    }
+}
+
+/// Reads the target alone, for a plan whose source cannot be read. What is wrong with the target is a fact.
+///
+/// # Errors
+/// [`Error::Interrupted`] when cancelled.
+pub async fn gather_target(
+    target: &Dsn,
+    cancel: &CancellationToken,
+) -> Result<std::result::Result<Inventory, String>> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Error::Interrupted),
+        read = read_side(target, Side::Target) => {
+            Ok(read.map(|(inventory, ..)| inventory).map_err(|error| on_one_line(&error)))
+        }
     }
 }
 

@@ -1,83 +1,178 @@
-//! The methods beside each other. Pure.
-//!
-//! `copy` and `follow` are in this version; the others are shown with what they would need here, as far as the facts
-//! tell.
+//! The methods beside each other: whether each can be used here, how long it takes, what it costs and what it could
+//! lose. Pure.
 
 use super::facts::Facts;
-use super::{Method, MethodPlan, Price};
+use super::money::{Line, Price, Range, embedding};
+use super::situation::{Bots, Origin, Situation};
+use super::{MethodPlan, costs};
 use crate::follow::identity::obstacle;
 use crate::inventory::Table;
-use crate::policy::Existing;
-use crate::preflight::human_bytes;
+use crate::policy::{Existing, Method};
+use crate::reembed::estimate::{Amount, Estimate};
 
-const NOT_HERE: &str = "not in this version";
+/// What no price counts.
+const NOT_COUNTED: &str = "the target's own hours, storage and requests are not counted";
 
-/// `copy_seconds` and `follow_seconds`: until all is there, and until the target has caught up.
-pub(super) fn all(
-    facts: &Facts,
-    copy_seconds: Option<f64>,
-    follow_seconds: Option<f64>,
-    verify_seconds: Option<f64>,
-) -> Vec<MethodPlan> {
+/// Seconds that were measured and extrapolated; `None` is "not measured".
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Times {
+    /// Until a copy is complete.
+    pub(super) copy: Option<f64>,
+    /// Until a follow has caught up.
+    pub(super) follow: Option<f64>,
+    /// Of a verification.
+    pub(super) verify: Option<f64>,
+}
+
+/// All four, possible or not.
+pub(super) fn all(situation: &Situation, times: &Times) -> Vec<MethodPlan> {
     vec![
-        copy(facts, copy_seconds, verify_seconds),
-        follow(facts, follow_seconds),
-        reembed(),
-        delta(),
+        copy(situation, times),
+        follow(situation, times),
+        reembed(situation),
+        delta(situation, times),
     ]
 }
 
-fn copy(facts: &Facts, seconds: Option<f64>, verify_seconds: Option<f64>) -> MethodPlan {
-    let why_not = copy_refused(facts);
+fn copy(situation: &Situation, times: &Times) -> MethodPlan {
+    let why_not = rows_refused(situation);
     MethodPlan {
-        method: Method::Copy,
-        possible: why_not.is_none(),
-        why_not,
-        seconds,
-        downtime_seconds: seconds.zip(verify_seconds).map(|(copy, verify)| copy + verify),
-        downtime: "writes pause from the first row until the application is switched, verification included; none where nobody writes anyway, as on a restored snapshot".into(),
-        price: Price {
-            dollars: Some(0.0),
-            note: "nothing is embedded again; both clusters run meanwhile, and traffic between zones or regions may be charged".into(),
+        price: match &situation.clusters {
+            Ok(facts) => copying(situation, facts, times.copy, vec![]),
+            Err(_) => hourly(situation),
         },
-        could_lose: "rows written to the source after the copy's snapshot; everything before it is proven by verify".into(),
+        seconds: times.copy,
+        seconds_low: times.copy,
+        seconds_high: times.copy,
+        downtime_seconds: times.copy.zip(times.verify).map(|(copy, verify)| copy + verify),
+        ..of(
+            Method::Copy,
+            why_not,
+            "writes pause from the first row until the application is switched, verification included; none where nobody writes anyway, as on a restored snapshot",
+            "rows written to the source after the copy's snapshot; everything before it is proven by verify",
+        )
     }
 }
 
-/// What would make a copy fail for certain. `check` has all the findings; this is what no choice can mend.
-fn copy_refused(facts: &Facts) -> Option<String> {
-    let target = match &facts.target {
-        Ok(target) => target,
-        Err(_) => return Some("the target cannot be read".into()),
-    };
-    if target.server.in_recovery {
-        return Some("the target is a standby and takes no writes".into());
-    }
-    if facts.selected().next().is_none() && !facts.policy.selects_everything() {
-        return Some("no table is selected".into());
-    }
-    None
-}
-
-fn follow(facts: &Facts, seconds: Option<f64>) -> MethodPlan {
-    let why_not = copy_refused(facts).or_else(|| {
-        let needs = follow_needs(facts);
-        (!needs.is_empty()).then(|| format!("it needs {}", needs.join(", ")))
-    });
+/// A method without figures.
+fn of(method: Method, why_not: Option<String>, downtime: &str, could_lose: &str) -> MethodPlan {
     MethodPlan {
-        method: Method::Follow,
+        method,
         possible: why_not.is_none(),
         why_not,
-        seconds,
-        // Made of what happens at that moment; a number would be made up.
+        seconds: None,
+        seconds_low: None,
+        seconds_high: None,
         downtime_seconds: None,
-        downtime: "seconds as a rule, at cutover: locks on every table, the last changes to arrive and be applied, a quick comparison of both sides, sequences and large objects, and the switch of the application; not measured beforehand. Before that nobody waits".into(),
-        price: Price {
-            dollars: Some(0.0),
-            note: "nothing is embedded again; both clusters run until cutover, and the source keeps its write-ahead log until it is applied".into(),
-        },
-        could_lose: "nothing that was committed before the cutover; changes of definitions are not followed, sequences jump ahead by a margin".into(),
+        downtime: downtime.into(),
+        price: Price::unknown(vec![], String::new()),
+        could_lose: could_lose.into(),
     }
+}
+
+/// What copying costs, with `more` besides.
+fn copying(situation: &Situation, facts: &Facts, seconds: Option<f64>, more: Vec<Line>) -> Price {
+    let mut lines = costs::transfer(situation, facts);
+    let snapshot = situation.origin != Origin::Live;
+    if let Some(seconds) = seconds {
+        lines.extend(costs::temporary(situation, facts, seconds));
+    }
+    lines.extend(more);
+    let embedded = if lines.iter().any(|line| line.unit == "million tokens") {
+        "the bots that changed are embedded"
+    } else {
+        "nothing is embedded again"
+    };
+    if snapshot && seconds.is_none() {
+        let note = format!("{embedded}; {}", hourly(situation).note);
+        return Price::unknown(lines, note);
+    }
+    let clusters = match situation.origin {
+        Origin::Snapshot { .. } => "the temporary cluster is counted until it is cleaned up",
+        Origin::Live if lines.is_empty() => {
+            "both clusters run meanwhile, and traffic between zones or regions may be charged"
+        }
+        Origin::Live => "both clusters run meanwhile",
+    };
+    Price::of(lines, format!("{embedded}; {clusters}; {NOT_COUNTED}"))
+}
+
+/// What can be told of a temporary cluster that nobody knows how long to keep.
+fn hourly(situation: &Situation) -> Price {
+    let note = match costs::temporary_hour(situation) {
+        Some(usd) => format!(
+            "the temporary cluster costs up to ${usd:.2} an hour besides its volume; how long it is needed shows when it can be read"
+        ),
+        None => "not known without the source".to_owned(),
+    };
+    Price::unknown(vec![], note)
+}
+
+/// What would make a transfer of rows fail for certain. `check` has all the findings; this is what no choice can mend.
+fn rows_refused(situation: &Situation) -> Option<String> {
+    let models = &situation.models;
+    if !models.are_one() {
+        return Some(format!(
+            "the source's vectors are of {} and the target's are to be of {}: vectors of different models cannot be compared",
+            models.source, models.target
+        ));
+    }
+    match situation.target() {
+        Err(_) => return Some("the target cannot be read".into()),
+        Ok(target) if target.server.in_recovery => {
+            return Some("the target is a standby and takes no writes".into());
+        }
+        Ok(_) => {}
+    }
+    match (&situation.clusters, situation.origin) {
+        (Ok(facts), _) => (facts.selected().next().is_none() && !facts.policy.selects_everything())
+            .then(|| "no table is selected".into()),
+        // It is restored first, as part of the run.
+        (Err(_), Origin::Snapshot { .. }) => None,
+        (Err(unread), Origin::Live) => Some(unread.why.clone()),
+    }
+}
+
+fn follow(situation: &Situation, times: &Times) -> MethodPlan {
+    let why_not = rows_refused(situation).or_else(|| follow_refused(situation));
+    MethodPlan {
+        seconds: times.follow,
+        seconds_low: times.follow,
+        seconds_high: times.follow,
+        price: match &situation.clusters {
+            Ok(facts) => following(situation, facts, times.follow),
+            Err(_) => Price::unknown(vec![], "not known without the source".into()),
+        },
+        // The downtime is made of what happens at that moment; a number would be made up.
+        ..of(
+            Method::Follow,
+            why_not,
+            "seconds as a rule, at cutover: locks on every table, the last changes to arrive and be applied, a quick comparison of both sides, sequences and large objects, and the switch of the application; not measured beforehand. Before that nobody waits",
+            "nothing that was committed before the cutover; changes of definitions are not followed, sequences jump ahead by a margin",
+        )
+    }
+}
+
+fn follow_refused(situation: &Situation) -> Option<String> {
+    let Ok(facts) = &situation.clusters else {
+        return Some("a snapshot receives no changes that could be followed".into());
+    };
+    if situation.origin != Origin::Live {
+        return Some("a snapshot receives no changes that could be followed".into());
+    }
+    let needs = follow_needs(facts);
+    (!needs.is_empty()).then(|| format!("it needs {}", needs.join(", ")))
+}
+
+fn following(situation: &Situation, facts: &Facts, seconds: Option<f64>) -> Price {
+    let kept = "the source keeps its write-ahead log until it is applied";
+    let mut lines = costs::transfer(situation, facts);
+    lines.extend(costs::until_cutover(situation, facts, seconds.unwrap_or(0.0)));
+    let clusters = match facts.source.server.aurora {
+        true => "both clusters run until the cutover, of which the source is counted",
+        false => "both clusters run until the cutover and are not counted",
+    };
+    Price::of(lines, format!("nothing is embedded again; {clusters}; {kept}; {NOT_COUNTED}"))
 }
 
 /// What this source and these choices lack, as far as the facts tell. `check --method follow` knows more: rights, free
@@ -108,103 +203,151 @@ fn follow_needs(facts: &Facts) -> Vec<String> {
     needs
 }
 
-/// Downtime that a pause of writes is simpler than: a minute can be announced.
-const SHORT_PAUSE: f64 = 60.0;
-/// A second. Less than this is the server's own housekeeping.
-const WRITING_TRANSACTIONS: f64 = 1.0;
-const WRITTEN_BYTES: f64 = 1024.0;
-
-/// The method to take, and why. A copy is the simplest of all, so it is recommended unless the source is seen being
-/// written to and the copy would refuse writes for more than a minute.
-pub(super) fn recommend(facts: &Facts, methods: &[MethodPlan]) -> Option<(Method, String)> {
-    let possible = |wanted: Method| methods.iter().find(|one| one.method == wanted && one.possible);
-    let written = facts.probe.wal.filter(|wal| {
-        wal.transactions_per_second() >= WRITING_TRANSACTIONS
-            && wal.bytes_per_second() >= WRITTEN_BYTES
-    });
-    let writes = written.map(|wal| {
-        format!(
-            "the source is being written to ({:.0} transactions and {} of write-ahead log a second)",
-            wal.transactions_per_second(),
-            human_bytes(super::size::scaled(1, wal.bytes_per_second()))
-        )
-    });
-    let (copy, follow) = (possible(Method::Copy), possible(Method::Follow));
-    let short = |copy: &MethodPlan| copy.downtime_seconds.is_some_and(|time| time <= SHORT_PAUSE);
-    match (copy, follow, writes) {
-        (Some(copy), Some(_), Some(writes)) if !short(copy) => Some((
-            Method::Follow,
-            format!("{writes}, and a copy refuses writes for longer than a minute"),
-        )),
-        (Some(_), Some(_), Some(writes)) => Some((
-            Method::Copy,
-            format!(
-                "{writes}, but a copy takes less than a minute; follow where even that is too long"
-            ),
-        )),
-        (Some(_), Some(_), None) => Some((
-            Method::Copy,
-            "nothing was seen to write to the source, or it can pause; follow where it cannot"
-                .into(),
-        )),
-        (Some(_), None, Some(writes)) => Some((
-            Method::Copy,
-            format!("{writes}: they have to pause until the application is switched"),
-        )),
-        (Some(_), None, None) => {
-            Some((Method::Copy, "the only method that is possible here".into()))
-        }
-        (None, Some(_), _) => {
-            Some((Method::Follow, "the only method that is possible here".into()))
-        }
-        (None, None, _) => None,
-    }
-}
-
-fn reembed() -> MethodPlan {
-    unavailable(
+fn reembed(situation: &Situation) -> MethodPlan {
+    let plan = of(
         Method::Reembed,
-        "this plan reads neither bots nor documents; `vecferry migrate --method reembed --dry-run` estimates it"
-            .into(),
+        situation.bots.as_ref().err().cloned(),
         "none for reading: a bot's rows are replaced when all of its documents succeeded",
-        Price {
-            dollars: None,
-            note: "see `vecferry migrate --method reembed --dry-run`".into(),
-        },
         "text whose document is gone or changed since it was embedded",
-    )
-}
-
-fn delta() -> MethodPlan {
-    unavailable(
-        Method::Delta,
-        format!(
-            "{NOT_HERE}; it would need a snapshot of the source and the bots that changed since"
-        ),
-        "none for reading, as with reembed",
-        Price {
-            dollars: None,
-            note: "unknown: which bots changed is not read in this version".into(),
-        },
-        "for the bots that changed since the snapshot: text whose document is gone",
-    )
-}
-
-fn unavailable(
-    method: Method,
-    why_not: String,
-    downtime: &str,
-    price: Price,
-    could_lose: &str,
-) -> MethodPlan {
+    );
+    let Ok(bots) = &situation.bots else {
+        let note = "not known without a registry of bots".into();
+        return MethodPlan { price: Price::unknown(vec![], note), ..plan };
+    };
+    let all = &bots.all;
+    let note = format!("every bot is embedded, which is {}; {NOT_COUNTED}", amount(all));
+    let price = paid(embedding(all, &situation.models.target, &situation.prices), all, note);
+    let seconds = |of: &Amount| Some(of.hours * 3600.0);
     MethodPlan {
-        method,
-        possible: false,
-        why_not: Some(why_not),
-        seconds: None,
-        downtime_seconds: None,
-        downtime: downtime.into(),
+        seconds: seconds(&all.expected),
+        seconds_low: seconds(&all.low),
+        seconds_high: seconds(&all.high),
         price,
-        could_lose: could_lose.into(),
+        ..plan
     }
+}
+
+/// The price of lines, unless that of the model is missing among them.
+fn paid(lines: Vec<Line>, estimate: &Estimate, note: String) -> Price {
+    match estimate.usd_per_million_tokens {
+        Some(_) => Price::of(lines, note),
+        None => Price::unknown(
+            lines,
+            format!("{note}; the model's price is not known, --price or --prices sets it"),
+        ),
+    }
+}
+
+fn amount(estimate: &Estimate) -> String {
+    let bots = estimate.bots;
+    let tokens = estimate.expected.tokens as f64 / 1e6;
+    let tokens = if tokens >= 10.0 { format!("{tokens:.0}") } else { format!("{tokens:.2}") };
+    let s = if bots == 1 { "" } else { "s" };
+    format!("{bots} bot{s} with about {tokens} million tokens")
+}
+
+fn delta(situation: &Situation, times: &Times) -> MethodPlan {
+    let why_not = rows_refused(situation).or_else(|| delta_refused(situation));
+    let plan = of(
+        Method::Delta,
+        why_not,
+        "none for reading, as with reembed",
+        "for the bots that changed since the snapshot: text whose document is gone",
+    );
+    let Ok(bots) = &situation.bots else {
+        let note = "not known without a registry of bots".into();
+        return MethodPlan { price: Price::unknown(vec![], note), ..plan };
+    };
+    if !plan.possible {
+        let note = "not reckoned, as it is not possible".into();
+        return MethodPlan { price: Price::unknown(vec![], note), ..plan };
+    }
+    let changed = changed(bots);
+    let lines = embedding(&changed, &situation.models.target, &situation.prices);
+    let hours = Range::new(changed.low.hours, changed.expected.hours, changed.high.hours);
+    let seconds = |hours: f64| Some(times.copy? + hours * 3600.0);
+    let mut price = match &situation.clusters {
+        // The temporary cluster is no longer read while bots are embedded, but it is still there.
+        Ok(facts) => copying(situation, facts, seconds(hours.expected), lines),
+        Err(_) => Price { lines, ..hourly(situation) },
+    };
+    if changed.usd_per_million_tokens.is_none() {
+        price = paid(price.lines, &changed, price.note);
+    }
+    let which = match bots.changed {
+        Some(changed) => format!("{} of {} bots changed", changed.bots, bots.all.bots),
+        None => format!(
+            "which bots changed is not known yet: at least none, at most all {}, for which the figure stands",
+            bots.all.bots
+        ),
+    };
+    price.note = format!("{which}; {}", price.note);
+    MethodPlan {
+        seconds: seconds(hours.expected),
+        seconds_low: seconds(hours.low),
+        seconds_high: seconds(hours.high),
+        price,
+        ..plan
+    }
+}
+
+fn delta_refused(situation: &Situation) -> Option<String> {
+    if situation.origin == Origin::Live {
+        return Some(
+            "the source has the newest rows, which copy and follow move; delta is for a snapshot (--source snapshot, or --temporary-cluster for its price)".into(),
+        );
+    }
+    situation.bots.as_ref().err().cloned()
+}
+
+/// What embedding the changed bots takes; from none to all of them while nobody has compared them.
+fn changed(bots: &Bots) -> Estimate {
+    let all = &bots.all;
+    let (share, number) = match bots.changed {
+        Some(changed) => {
+            let share = changed.tokens as f64 / (all.expected.tokens as f64).max(1.0);
+            (Range::exactly(share), changed.bots)
+        }
+        None => (Range::new(0.0, 1.0, 1.0), all.bots),
+    };
+    Estimate {
+        bots: number,
+        low: part(&all.low, share.low),
+        expected: part(&all.expected, share.expected),
+        high: part(&all.high, share.high),
+        ..all.clone()
+    }
+}
+
+/// A share of an amount: tasks of some bots take their part of the hours, whoever they are.
+fn part(all: &Amount, share: f64) -> Amount {
+    Amount {
+        tokens: super::size::scaled(all.tokens, share),
+        embedding_usd: all.embedding_usd.map(|usd| usd * share),
+        task_hours: all.task_hours * share,
+        vcpu_hours: all.vcpu_hours * share,
+        gb_hours: all.gb_hours * share,
+        tasks_usd: all.tasks_usd.map(|usd| usd * share),
+        hours: all.hours * share,
+    }
+}
+
+/// The way without vecferry, where it exists: the restored cluster itself becomes the target.
+pub(super) fn alternative(situation: &Situation) -> Option<String> {
+    let target = situation.target().ok()?;
+    let is_snapshot = situation.origin != Origin::Live;
+    if !target.server.aurora || !situation.models.are_one() {
+        return None;
+    }
+    let major = target.server.version_num / 10_000;
+    let condition = match &situation.clusters {
+        Ok(facts) if facts.source.server.version_num / 10_000 != major => return None,
+        Ok(facts) if !facts.source.server.aurora && !is_snapshot => return None,
+        Ok(_) => String::new(),
+        Err(_) if is_snapshot => format!(" if the snapshot is of PostgreSQL {major}, too,"),
+        Err(_) => return None,
+    };
+    Some(format!(
+        "without vecferry,{condition} no row need be copied: the restored cluster itself can become the target. Restore the snapshot with RestoreDBClusterFromSnapshot and KmsKeyId, which encrypts the copy; add an instance of the same class; set its master password and write it into the application's secret; let the stack own the cluster (in CDK `rds.DatabaseClusterFromSnapshot` in place of `DatabaseCluster`, which replaces the cluster of the stack once more); delete the cluster that it replaces. What was written to the target since is lost, and bots that changed since the snapshot have to be synchronised. vecferry does not do it, because only you can change what your stack owns; afterwards `vecferry verify` still proves it"
+    ))
 }

@@ -1,13 +1,20 @@
-//! The plan: what there is, which methods could move it, how long each takes and what it could lose, side by side.
+//! The plan: what there is, which methods could move it, how long each takes, what it costs and what it could lose, side
+//! by side.
 //!
-//! Pure and synchronous: [`plan`] decides from [`Facts`], which `gather` reads and `probe` measures.
+//! Pure and synchronous: [`plan`] decides from a [`Situation`], whose [`Facts`] `gather` reads and `probe` measures. The
+//! source may be gone; then there are no facts, and the methods that need no rows of it are still judged.
 
 mod apply_start;
+mod costs;
 mod estimate;
 mod facts;
 mod gather;
 mod methods;
+mod money;
+mod recommend;
+mod situation;
 pub mod size;
+mod steps;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -17,7 +24,9 @@ use serde::Serialize;
 pub use apply_start::Choice;
 pub(crate) use estimate::{DEFAULT_EF_CONSTRUCTION, DEFAULT_LISTS, DEFAULT_M};
 pub use facts::{Build, Facts, Probe, Rate, Wal};
-pub use gather::gather;
+pub use gather::{gather, gather_target};
+pub use money::{Line, Price, Range};
+pub use situation::{Bots, Changed, Models, Origin, Situation, Unread};
 pub use summary::{ClusterSummary, VectorColumn, VectorIndex};
 
 pub use crate::policy::Method;
@@ -25,24 +34,29 @@ pub use crate::policy::Method;
 use crate::inventory::TableKind;
 use crate::phase::{Phase, Route};
 use crate::policy::ApplyStart;
-use crate::preflight::human_bytes;
+use crate::reembed::estimate::Estimate;
 use size::estimated_rows;
 
 /// The plan of a migration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// Layout version of this object.
+    /// Layout version of this object: 2 since the source may be missing and prices count what runs because of the
+    /// migration.
     pub version: u32,
-    /// What the source holds.
-    pub source: ClusterSummary,
+    /// What the source holds; `None` when it could not be read.
+    pub source: Option<ClusterSummary>,
     /// What the target holds; `None` when it could not be read.
     pub target: Option<ClusterSummary>,
+    /// What embedding every bot takes; `None` without a registry of bots.
+    pub embedding: Option<Estimate>,
     /// Every method, possible or not.
     pub methods: Vec<MethodPlan>,
     /// The one to take; `None` when none is possible.
     pub recommended: Option<Method>,
     /// Why that one.
     pub reason: Option<String>,
+    /// How the target could be had without moving rows, and why vecferry does not do it; `None` where that does not fit.
+    pub alternative: Option<String>,
     /// What the method asked for does ([`crate::policy::Policy::method`]), else the recommended one, in order. Empty
     /// when it is not possible.
     pub steps: Vec<Step>,
@@ -53,6 +67,8 @@ pub struct Plan {
     pub estimates: Vec<(Phase, f64)>,
     /// Seconds a verification will take; `None` when not measured.
     pub verify_seconds: Option<f64>,
+    /// Which prices were used, in words.
+    pub prices: String,
     /// What the estimates rest on, and what could not be measured.
     pub warnings: Vec<String>,
 }
@@ -68,23 +84,18 @@ pub struct MethodPlan {
     pub why_not: Option<String>,
     /// How long it takes; `None` when that could not be measured.
     pub seconds: Option<f64>,
+    /// The least that it may take, likewise.
+    pub seconds_low: Option<f64>,
+    /// The most that it may take, likewise.
+    pub seconds_high: Option<f64>,
     /// How long nobody may write; `None` when that cannot be told.
     pub downtime_seconds: Option<f64>,
     /// Where the downtime comes from, in words.
     pub downtime: String,
-    /// What it costs beyond the clusters themselves.
+    /// What it costs beyond the target itself.
     pub price: Price,
     /// What could be lost.
     pub could_lose: String,
-}
-
-/// Money for services that are called because of the migration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Price {
-    /// US dollars; `None` when unknown.
-    pub dollars: Option<f64>,
-    /// What it covers, or why it is unknown.
-    pub note: String,
 }
 
 /// One step of a method.
@@ -98,47 +109,71 @@ pub struct Step {
     pub seconds: Option<f64>,
 }
 
+/// Phases of a route with their seconds.
+type Phases = Vec<(Phase, Option<f64>)>;
+
 /// Makes the plan.
-pub fn plan(facts: &Facts) -> Plan {
-    let choice = choose_apply_start(facts);
-    let follow_route = match choice.start {
-        ApplyStart::First => Route::FollowApplyFirst,
-        ApplyStart::Last | ApplyStart::Auto => Route::FollowApplyLast,
+pub fn plan(situation: &Situation) -> Plan {
+    let facts = situation.clusters.as_ref().ok();
+    let choice = facts.map(choose_apply_start);
+    let follow_route = match &choice {
+        Some(Choice { start: ApplyStart::First, .. }) => Route::FollowApplyFirst,
+        _ => Route::FollowApplyLast,
     };
-    let (copy, follow) =
-        (estimate::phases(facts, Route::Copy), estimate::phases(facts, follow_route));
-    let verify_seconds = estimate::verify_seconds(facts);
-    let methods = methods::all(facts, total(&copy), total(&follow), verify_seconds);
+    let phases = |route| facts.map(|facts| estimate::phases(facts, route)).unwrap_or_default();
+    let (copy, follow) = (phases(Route::Copy), phases(follow_route));
+    let times = methods::Times {
+        copy: total(&copy),
+        follow: total(&follow),
+        verify: facts.and_then(estimate::verify_seconds),
+    };
+    let methods = methods::all(situation, &times);
     let possible = |wanted| methods.iter().any(|one| one.method == wanted && one.possible);
-    let (recommended, reason) = methods::recommend(facts, &methods).unzip();
-    let shown =
-        facts.policy.method.map_or(recommended, |wanted| possible(wanted).then_some(wanted));
+    let (recommended, reason) = recommend::recommend(situation, &methods).unzip();
+    let asked = situation.asked();
+    let shown = asked.map_or(recommended, |wanted| possible(wanted).then_some(wanted));
+    let embedding = |method| {
+        let seconds = methods.iter().find(|one| one.method == method).and_then(|one| one.seconds);
+        let rows = if method == Method::Delta { times.copy } else { Some(0.0) };
+        (Phase::Embedding, seconds.zip(rows).map(|(all, rows)| all - rows))
+    };
     let (route, phases) = match shown {
         Some(Method::Follow) => (follow_route, follow),
+        Some(Method::Reembed) => (Route::Reembed, vec![embedding(Method::Reembed)]),
+        Some(Method::Delta) => (Route::Copy, [copy, vec![embedding(Method::Delta)]].concat()),
         _ => (Route::Copy, copy),
     };
     Plan {
-        version: 1,
-        source: summary::summarize(&facts.source, &|table| facts.policy.selects(table)),
-        target: facts.target.as_ref().ok().map(|target| summary::summarize(target, &|_| true)),
-        steps: if shown.is_some() { steps(facts, route, &phases) } else { vec![] },
+        version: 2,
+        source: facts
+            .map(|facts| summary::summarize(&facts.source, &|table| facts.policy.selects(table))),
+        target: situation.target().ok().map(|target| summary::summarize(target, &|_| true)),
+        embedding: situation.bots.as_ref().ok().map(|bots| bots.all.clone()),
+        steps: match shown {
+            Some(method) => steps::steps(situation, method, route, &phases),
+            None => vec![],
+        },
         estimates: shown.and_then(|_| estimates(&phases)).unwrap_or_default(),
-        apply_start: possible(Method::Follow).then_some(choice),
+        apply_start: choice.filter(|_| possible(Method::Follow)),
+        alternative: methods::alternative(situation),
         methods,
         recommended,
         reason,
-        verify_seconds,
-        warnings: warnings(facts),
+        verify_seconds: times.verify,
+        prices: situation.prices.note(situation.region.as_deref()),
+        warnings: warnings(situation),
     }
 }
 
-/// Seconds of each phase; `None` unless all of them could be told that can be.
-fn estimates(phases: &[(Phase, Option<f64>)]) -> Option<Vec<(Phase, f64)>> {
+/// Seconds of each phase; `None` unless all of them could be told that can be, and when there is none.
+fn estimates(phases: &Phases) -> Option<Vec<(Phase, f64)>> {
     let measurable = phases.iter().filter(|(phase, _)| !estimate::is_open_ended(*phase));
-    measurable.map(|(phase, seconds)| Some((*phase, (*seconds)?))).collect()
+    let told: Option<Vec<_>> =
+        measurable.map(|(phase, seconds)| Some((*phase, (*seconds)?))).collect();
+    told.filter(|told| !told.is_empty())
 }
 
-fn total(phases: &[(Phase, Option<f64>)]) -> Option<f64> {
+fn total(phases: &Phases) -> Option<f64> {
     Some(estimates(phases)?.iter().map(|(_, seconds)| seconds).sum())
 }
 
@@ -159,84 +194,23 @@ fn choose_apply_start(facts: &Facts) -> Choice {
     apply_start::choose(facts.policy.follow.apply_start, &measured)
 }
 
-fn steps(facts: &Facts, route: Route, phases: &[(Phase, Option<f64>)]) -> Vec<Step> {
-    let step = |(phase, seconds): &(Phase, Option<f64>)| Step {
-        phase: *phase,
-        what: describe(facts, route, *phase),
-        seconds: *seconds,
-    };
-    phases.iter().map(step).collect()
-}
-
-/// What a phase does here, with its numbers.
-fn describe(facts: &Facts, route: Route, phase: Phase) -> String {
-    let prepared = |wanted: bool| {
-        facts
-            .selected()
-            .filter(|table| {
-                let there =
-                    facts.target.as_ref().is_ok_and(|target| target.table(&table.name).is_some());
-                there == wanted
-            })
-            .count()
-    };
-    let indexes = |vector: bool| {
-        let of = facts.with_rows().flat_map(|table| &table.indexes);
-        of.filter(|index| index.is_vector() == vector && estimate::built_in(route, phase, index))
-            .count()
-    };
-    let follows = route.method() == Method::Follow;
-    match phase {
-        Phase::Schema => {
-            let (there, missing) = (prepared(true), prepared(false));
-            let drop = if there > 0 {
-                format!("; compare {there} that are there and drop their indexes for the load")
-            } else {
-                String::new()
-            };
-            let slot = if follows { "publication and replication slot on the source, whose snapshot is copied; " } else { "" };
-            format!(
-                "{slot}create extensions, schemas, types, functions and {missing} tables on the target{drop}"
-            )
-        }
-        Phase::Rows => format!(
-            "copy {} tables, {} ({} on the wire), over {} connections in parts of {}",
-            facts.with_rows().count(),
-            human_bytes(estimate::table_bytes(facts)),
-            human_bytes(estimate::copy_bytes(facts)),
-            facts.policy.jobs,
-            human_bytes(facts.policy.part_bytes),
-        ),
-        Phase::Sequences => format!(
-            "set {} sequences, copy {} large objects",
-            facts.source.sequences.len(),
-            facts.source.large_objects
-        ),
-        Phase::Indexes => {
-            let beside = if route == Route::FollowApplyFirst { ", one at a time beside apply" } else { "" };
-            format!("build {} vector indexes and {} others{beside}", indexes(true), indexes(false))
-        }
-        Phase::Keys => {
-            format!("build {} b-tree indexes, by which changes find their rows", indexes(false))
-        }
-        Phase::Subscribe => "subscribe the target to the slot: its server connects to the source, and changes begin to arrive".into(),
-        Phase::CatchUp => "apply what was written since the slot was made; as long as that takes".into(),
-        Phase::Following => "apply changes as they come, until `vecferry cutover` ends it; with --detach nobody need wait".into(),
-        Phase::Constraints => format!(
-            "add {} foreign keys and other constraints, triggers, rules and policies",
-            facts.selected().map(|table| table.constraints.len()).sum::<usize>()
-        ),
-        Phase::Analyze => "VACUUM (ANALYZE) every table, so that the planner knows them".into(),
-        Phase::Embedding => "embed every bot's documents anew, one task per bot".into(),
-        Phase::Done => "nothing left".into(),
-    }
-}
-
-fn warnings(facts: &Facts) -> Vec<String> {
+fn warnings(situation: &Situation) -> Vec<String> {
     let mut warnings = vec![];
-    if let Err(why) = &facts.target {
+    if let Err(why) = situation.target() {
         warnings.push(format!("the target could not be read: {why}"));
     }
+    if let Ok(bots) = &situation.bots {
+        warnings.extend(bots.all.guesses.iter().cloned());
+    }
+    match &situation.clusters {
+        Ok(facts) => warnings.extend(warnings_of_rows(facts)),
+        Err(unread) => warnings.push(format!("nothing was measured: {}", unread.why)),
+    }
+    warnings
+}
+
+fn warnings_of_rows(facts: &Facts) -> Vec<String> {
+    let mut warnings = vec![];
     warnings.extend(facts.probe.left_out.iter().cloned());
     let unknown: Vec<String> = facts
         .with_rows()

@@ -164,6 +164,42 @@ impl Estimate {
     }
 }
 
+impl Amount {
+    /// Both, one after the other.
+    fn plus(&self, other: &Amount) -> Amount {
+        let both = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
+        Amount {
+            tokens: self.tokens + other.tokens,
+            embedding_usd: both(self.embedding_usd, other.embedding_usd),
+            task_hours: self.task_hours + other.task_hours,
+            vcpu_hours: self.vcpu_hours + other.vcpu_hours,
+            gb_hours: self.gb_hours + other.gb_hours,
+            tasks_usd: both(self.tasks_usd, other.tasks_usd),
+            hours: self.hours + other.hours,
+        }
+    }
+}
+
+impl Estimate {
+    /// This, and what further bots take that come to a run which was finished; at the newer prices.
+    pub fn plus(&self, later: &Estimate) -> Estimate {
+        let mut guesses = self.guesses.clone();
+        guesses.extend(later.guesses.iter().filter(|guess| !self.guesses.contains(guess)).cloned());
+        Estimate {
+            bots: self.bots + later.bots,
+            documents: self.documents + later.documents,
+            chunks: self.chunks + later.chunks,
+            expected: self.expected.plus(&later.expected),
+            low: self.low.plus(&later.low),
+            high: self.high.plus(&later.high),
+            usd_per_million_tokens: later.usd_per_million_tokens,
+            fargate: later.fargate,
+            measured: self.measured + later.measured,
+            guesses,
+        }
+    }
+}
+
 /// Estimates a run over these bots.
 pub fn estimate(bots: &[(&Bot, BotSize)], terms: &Terms<'_>) -> Estimate {
     let mut guessed = Guessed::default();

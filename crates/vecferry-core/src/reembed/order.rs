@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::estimate::Estimate;
 use super::registry::{BotRegistry, OddItem};
 use super::select::Selection;
+use super::spent::Spent;
 use super::store::{Counts, MigrationStore, Settings};
 use super::task::TaskRunner;
 use crate::bot::BotKey;
@@ -25,6 +27,8 @@ pub struct ReembedOrder {
     pub target: Option<Dsn>,
     /// What must not change while the run is continued.
     pub settings: Settings,
+    /// What it is expected to take, to be recorded when it begins; `None` when nobody estimated.
+    pub estimate: Option<Estimate>,
     /// Which bots.
     pub selection: Selection,
     /// What vecferry's own worker reads besides the bot's key, for every launch.
@@ -101,6 +105,10 @@ pub struct Summary {
     pub odd: Vec<OddItem>,
     /// Seconds of this run.
     pub seconds: f64,
+    /// What was expected when the migration began; `None` when nobody estimated.
+    pub estimated: Option<Estimate>,
+    /// What it has taken, over all runs of this migration.
+    pub spent: Spent,
 }
 
 /// A bot that failed.

@@ -20,12 +20,14 @@ use super::attempt::{Left, Work};
 use super::brake::Brake;
 use super::ledger::{Ledger, ledger};
 use super::muster::{Known, Listed, Muster, muster};
+use super::opening::{Opened, open};
 use super::order::{FailedBot, ReembedOrder, Summary};
 use super::pacer::Pacer;
 use super::patience::{Stop, patiently};
 use super::proof::Target;
 use super::shared::Shared;
-use super::store::{Batch, BotRecord, BotState, Counts, MigrationStore};
+use super::spent::{Spent, spent};
+use super::store::{Batch, BotRecord, BotState, Counts};
 use super::watch::{Watch, watch};
 use crate::error::{Error, Result, Side, on_one_line};
 use crate::preflight::Severity;
@@ -85,7 +87,7 @@ async fn locked(
     let listed = Listed::new(listing, |listing| order.selection.apply(listing))?;
     refuse_shared_table(&order, listed.selected.bots.len())?;
     // Nothing is recorded of an order that cannot be carried out.
-    let (run, resumed) = open(&order).await?;
+    let Opened { run, resumed, estimate, earlier } = open(&order).await?;
     let store = order.store.clone();
     let worked = async {
         let mustered = take_up(&order, &run, listed, reporter.as_ref()).await?;
@@ -96,7 +98,10 @@ async fn locked(
         });
         Crew::new(order, &run, &mustered, reporter.clone(), &cancel).await?.work(mustered).await?;
         let bots = patiently(reporter.as_ref(), || store.bots(&run)).await?;
-        Ok(Summary { aliases, odd, ..summarize(&run, &bots, begun) })
+        let attempts = patiently(reporter.as_ref(), || store.attempts(&run, None)).await?;
+        let summary = summarize(&run, &bots, begun);
+        let spent = spent(&bots, &attempts, earlier + summary.seconds, estimate.as_ref());
+        Ok(Summary { aliases, odd, spent, estimated: estimate, ..summary })
     };
     let outcome: Result<Summary> = worked.await;
     let why = match &outcome {
@@ -107,7 +112,7 @@ async fn locked(
     let ended = store.end(&run, seconds, why.as_deref()).await;
     let summary = outcome?;
     ended?;
-    reporter.event(&Event::ReembedFinished(summary.clone()));
+    reporter.event(&Event::ReembedFinished(Box::new(summary.clone())));
     Ok(summary)
 }
 
@@ -139,41 +144,6 @@ async fn refuse_unfit_target(order: &ReembedOrder) -> Result<()> {
         what: format!("{}{others}", first.what),
         hint: Some(first.remedy),
     })
-}
-
-/// The run that the store holds, or a new one; and whether it was there.
-async fn open(order: &ReembedOrder) -> Result<(String, bool)> {
-    let store = order.store.as_ref();
-    let mut found = store.newest().await?;
-    if order.restart
-        && let Some(record) = found.take()
-    {
-        store.forget(&record.id).await?;
-    }
-    if let Some(record) = &found {
-        let differences = order.settings.differences(&record.settings);
-        if !differences.is_empty() && record.finished_at.is_none() {
-            return Err(contradiction(store, &differences));
-        }
-        if !differences.is_empty() {
-            found = None;
-        }
-    }
-    let resumed = found.is_some();
-    let id = found.map_or_else(|| uuid::Uuid::now_v7().to_string(), |record| record.id);
-    store.begin(&id, &order.settings).await?;
-    Ok((id, resumed))
-}
-
-fn contradiction(store: &dyn MigrationStore, differences: &[String]) -> Error {
-    Error::Configuration {
-        what: format!(
-            "the unfinished run in {} was begun otherwise: {}",
-            store.describe(),
-            differences.join("; ")
-        ),
-        hint: Some("go on with what is recorded, or begin again with --restart".into()),
-    }
 }
 
 /// Puts earlier runs, the registry and the living tasks together, and records that.
@@ -224,6 +194,8 @@ fn summarize(run: &str, bots: &[BotRecord], begun: Instant) -> Summary {
         aliases: 0,
         odd: Vec::new(),
         seconds: begun.elapsed().as_secs_f64(),
+        estimated: None,
+        spent: Spent::default(),
     }
 }
 

@@ -6,14 +6,20 @@ use tokio_util::sync::CancellationToken;
 use vecferry_core::index::memory::{hnsw_bytes, value_bytes};
 use vecferry_core::pg::Session;
 use vecferry_core::phase::Phase;
-use vecferry_core::plan::{Facts, Method, Plan, gather, plan};
+use vecferry_core::plan::{Facts, Method, Plan, Situation, gather};
 use vecferry_core::policy::{Clusters, Policy};
+use vecferry_core::price::Prices;
 use vecferry_core::{Error, Side};
 use vecferry_testkit::{Database, pair};
 
 /// Everything that could be left on a cluster's database.
 const CONTENTS: &str = "SELECT count(*) || ' relations, ' || (SELECT count(*) FROM pg_namespace) || ' schemas, ' \
                         || (SELECT count(*) FROM pg_extension) || ' extensions' FROM pg_class";
+
+fn plan(facts: &Facts) -> Plan {
+    let situation = Situation::of_clusters(facts.clone(), Prices::published().unwrap());
+    vecferry_core::plan::plan(&situation)
+}
 
 struct Case {
     source: Database,
@@ -86,7 +92,7 @@ async fn times_come_from_this_source_and_this_target_and_nothing_is_left_behind(
     assert_eq!(plan.estimates.len(), 6, "{plan:#?}");
     assert!(estimate(&plan, Phase::Indexes) > estimate(&plan, Phase::Sequences));
     assert!((0.1..60.0).contains(&plan.methods[0].seconds.unwrap()), "{plan:#?}");
-    assert_eq!(plan.source.vector_indexes.len(), 2);
+    assert_eq!(plan.source.as_ref().unwrap().vector_indexes.len(), 2);
     assert_eq!(plan.target.unwrap().tables, 0);
 }
 
@@ -112,13 +118,13 @@ async fn what_is_written_to_the_source_is_measured_and_decides_when_apply_starts
     let wal = facts.probe.wal.unwrap();
     assert!(wal.bytes > 100_000 && wal.transactions > 1 && wal.seconds >= 1.0, "{wal:?}");
     assert_eq!(wal.kept_bytes, None);
-    let plan = plan(&facts);
-    let follow = &plan.methods[1];
+    let lacking = plan(&facts);
+    let follow = &lacking.methods[1];
     // The table without a key is what it lacks.
     assert!(follow.why_not.as_ref().unwrap().contains("on 1 tables"), "{follow:?}");
     case.source.batch("ALTER TABLE log REPLICA IDENTITY FULL").await.unwrap();
     let facts = gather(&clusters, &policy, &cancel).await.unwrap();
-    let plan = vecferry_core::plan::plan(&facts);
+    let plan = plan(&facts);
     assert!(plan.methods[1].possible && plan.methods[1].seconds.is_some(), "{plan:#?}");
     let choice = plan.apply_start.unwrap();
     assert!(choice.kept_bytes.is_some() && choice.why.contains("write-ahead log"), "{choice:?}");
@@ -131,7 +137,7 @@ async fn what_is_written_to_the_source_is_measured_and_decides_when_apply_starts
 async fn an_empty_source_and_a_missing_target_still_give_a_plan() {
     let mut case = Case::new("empty").await;
     let nothing = plan(&case.gather().await);
-    assert_eq!(nothing.source.tables, 0);
+    assert_eq!(nothing.source.as_ref().unwrap().tables, 0);
     assert_eq!(nothing.estimates.len(), 6, "{nothing:#?}");
     let clusters = Clusters {
         target: "postgresql://postgres@127.0.0.1:1/x".parse().unwrap(),

@@ -1,8 +1,11 @@
-//! The flag of what prices are read from.
+//! The flag of what prices are read from, and what `plan` asks besides clusters and tables.
 
 use std::path::PathBuf;
 
 use clap::Args;
+
+use super::{Aws, BotSelection, Documents, Embedding, Reembed, Registry, Tasks};
+use crate::units::parse_rate;
 
 /// What services cost.
 #[derive(Debug, Clone, Default, Args)]
@@ -14,4 +17,63 @@ pub(crate) struct PriceFile {
     /// `"cohere.embed-multilingual-v3" = 0.11`, all in USD.
     #[arg(long, value_name = "FILE", env = "VECFERRY_PRICES", hide_env_values = true)]
     pub(crate) prices: Option<PathBuf>,
+}
+
+/// Capacity of a temporary cluster unless said: what reads a snapshot as fast as one connection writes.
+const TEMPORARY_ACUS: f64 = 8.0;
+
+/// What `plan` needs to know to price the methods that embed, and a source that is restored first.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PlanEmbedding {
+    /// Price the source as a snapshot that is restored into a temporary Aurora cluster of so many ACUs [default: 8, when
+    /// the source is a snapshot or the flag has no value]
+    #[arg(
+        long,
+        value_name = "ACUS",
+        env = "VECFERRY_TEMPORARY_CLUSTER",
+        hide_env_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "8",
+        value_parser = parse_rate
+    )]
+    pub(crate) temporary_cluster: Option<f64>,
+    #[command(flatten)]
+    pub(crate) selection: BotSelection,
+    #[command(flatten)]
+    pub(crate) registry: Registry,
+    #[command(flatten)]
+    pub(crate) aws: Aws,
+    #[command(flatten)]
+    pub(crate) embedding: Embedding,
+    #[command(flatten)]
+    pub(crate) documents: Documents,
+    #[command(flatten)]
+    pub(crate) tasks: Tasks,
+    #[command(flatten)]
+    pub(crate) prices: PriceFile,
+}
+
+impl PlanEmbedding {
+    /// The temporary cluster's capacity.
+    pub(crate) fn acus(&self) -> f64 {
+        self.temporary_cluster.unwrap_or(TEMPORARY_ACUS)
+    }
+
+    /// As what re-embedding asks; items that are not understood are left out, for nothing is done.
+    pub(crate) fn reembed(&self) -> Reembed {
+        let PlanEmbedding { selection, registry, aws, embedding, documents, tasks, prices, .. } =
+            self.clone();
+        Reembed {
+            skip_odd: true,
+            selection,
+            registry,
+            aws,
+            embedding,
+            documents,
+            tasks,
+            prices,
+            ..Reembed::default()
+        }
+    }
 }

@@ -8,6 +8,7 @@ use vecferry_core::phase::Phase;
 use vecferry_core::plan::{self, Plan};
 use vecferry_core::policy::{self, Clusters, Existing, Policy};
 use vecferry_core::preflight::{Severity, check};
+use vecferry_core::price::Prices;
 use vecferry_core::report::Summary;
 use vecferry_core::status::{CrossingStatus, status};
 use vecferry_core::{Error as CoreError, Side};
@@ -210,7 +211,9 @@ pub(super) async fn measure(
     // Whatever the plan would recommend: these are the estimates of what is done.
     let method = Some(policy.method.unwrap_or(policy::Method::Copy));
     let policy = Policy { method, ..policy.clone() };
-    Ok(plan::plan(&plan::gather(clusters, &policy, &interrupt.token).await?))
+    let facts = plan::gather(clusters, &policy, &interrupt.token).await?;
+    // Only times are asked for.
+    Ok(plan::plan(&plan::Situation::of_clusters(facts, Prices::published()?)))
 }
 
 pub(super) fn how_to_go_on(parts: Option<(usize, usize)>, restarted: bool) -> String {

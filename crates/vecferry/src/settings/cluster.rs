@@ -96,6 +96,17 @@ impl Settings {
         }
     }
 
+    /// Whether the source is said to be a snapshot: `snapshot`, or `snapshot:ID`.
+    pub(crate) fn names_snapshot(&self) -> bool {
+        let of_snapshot = |source: &str| source == "snapshot" || source.starts_with("snapshot:");
+        self.source.url().is_some_and(of_snapshot)
+    }
+
+    /// Whether anything is said of the source.
+    pub(crate) fn names_source(&self) -> bool {
+        self.source.is_named()
+    }
+
     /// The source, for commands that say more when they know it.
     pub(crate) async fn source_if_named(&self) -> Result<Option<Dsn>, Error> {
         match self.source.is_named() {

@@ -61,11 +61,8 @@ impl Settings {
 
     /// Whether a cluster is to be restored first: the source is a snapshot, or a delta's source is not said.
     fn restores(&self, purpose: Purpose) -> bool {
-        let of_snapshot = self
-            .source
-            .url()
-            .is_some_and(|source| source == "snapshot" || source.starts_with("snapshot:"));
-        of_snapshot || (!self.source.is_named() && purpose == Purpose::Method(Method::Delta))
+        self.names_snapshot()
+            || (!self.source.is_named() && purpose == Purpose::Method(Method::Delta))
     }
 
     /// Cluster and task definition; unused where workers run in this process.

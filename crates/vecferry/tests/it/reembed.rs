@@ -175,6 +175,14 @@ async fn bots_of_a_file_are_embedded_in_process_by_a_compatible_service() {
     assert_eq!(code, Some(0), "{events:#?}\n{stderr}");
     let rows = stack.rows().await;
     assert!(rows["01FILE"].0 > 24 && rows["01FILE"].2 == 1, "{rows:?}");
+    // What the killed run was expected to take is told by the one that went on.
+    let finished = events.last().unwrap();
+    assert_eq!(finished["estimated"]["bots"], 1, "{finished}");
+    let [estimated, spent] = ["estimated", "spent"].map(|of| finished[of]["tokens"].as_u64());
+    let ratio = estimated.unwrap() as f64 / spent.unwrap() as f64;
+    assert!((0.3..3.0).contains(&ratio), "{finished}");
+    let again = program.run(&["migrate", "--method", "reembed", "--yes"]).expect(0).stdout;
+    assert!(again.contains("came out"), "{again}");
     let sources = "SELECT count(DISTINCT source) FROM items";
     assert_eq!(stack.target.query_one(sources).await.unwrap().get::<_, i64>(0), 12);
     program.run(&["cleanup", "--yes"]).expect(0);

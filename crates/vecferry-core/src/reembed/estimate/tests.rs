@@ -117,6 +117,18 @@ fn launches_bound_the_hours_of_many_small_bots() {
 }
 
 #[test]
+fn bots_that_come_later_are_added() {
+    let bot = bot(vec![]);
+    let one = of(&[(&bot, rows(40_000, "a"))], &PACE, Some(0.1), false);
+    let both = one.plus(&one);
+    assert_eq!((both.bots, both.measured, both.chunks), (2, 2, 2 * one.chunks));
+    assert_eq!(both.expected.tokens, 20_000);
+    assert!((both.usd().unwrap() - 2.0 * one.usd().unwrap()).abs() < 1e-12);
+    let unpriced = one.plus(&of(&[], &PACE, None, false));
+    assert_eq!(unpriced.expected.embedding_usd, None);
+}
+
+#[test]
 fn an_estimate_is_read_back_as_it_was_recorded() {
     let bot = bot(vec![]);
     let estimate = of(&[(&bot, rows(40_000, "a"))], &PACE, Some(0.1), true);

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 
 use crate::bot::BotKey;
 use crate::error::Result;
+use crate::reembed::estimate::Estimate;
 pub use postgres::PostgresStore;
 pub(crate) use postgres::{begin_run, bot_counts};
 pub use record::{
@@ -58,11 +59,13 @@ pub trait MigrationStore: Send + Sync {
     /// When the store cannot be read, or another version of vecferry wrote it.
     async fn newest(&self) -> Result<Option<RunRecord>>;
 
-    /// Records a re-embedding that begins now.
+    /// Records a re-embedding that begins now, or goes on, with what it is expected to take; without an estimate the one
+    /// that is recorded stays.
     ///
     /// # Errors
     /// [`crate::Error::Refused`] when the target holds an unfinished migration by another method.
-    async fn begin(&self, id: &str, settings: &Settings) -> Result<()>;
+    async fn begin(&self, id: &str, settings: &Settings, estimate: Option<&Estimate>)
+    -> Result<()>;
 
     /// Every bot of a run, by owner and id.
     ///

@@ -17,6 +17,7 @@ use crate::bot::BotKey;
 use crate::error::{Class, Error, Result, Side};
 use crate::pg::{Dsn, Session};
 use crate::phase::{Phase, Route};
+use crate::reembed::estimate::Estimate;
 use crate::source::SourceIdentity;
 use crate::store::{self, MigrationRecord};
 
@@ -141,11 +142,13 @@ struct RunRow {
     finished_at: Option<jiff::Timestamp>,
     seconds: f64,
     last_error: Option<String>,
+    estimate: Option<Estimate>,
 }
 
+/// The estimate is asked for through JSON, because a run of an earlier version has no such column.
 const RUN: &str = "SELECT jsonb_build_object('id', m.id, 'settings', r.settings, 'started_at', m.started_at, \
     'finished_at', m.finished_at, 'seconds', COALESCE((m.phase_seconds->>'embedding')::float8, 0), \
-    'last_error', m.last_error) FROM vecferry.migration m JOIN vecferry.bot_run r ON r.migration = m.id WHERE m.id = $1";
+    'last_error', m.last_error, 'estimate', to_jsonb(r)->'estimate') FROM vecferry.migration m JOIN vecferry.bot_run r ON r.migration = m.id WHERE m.id = $1";
 
 #[async_trait]
 impl MigrationStore for PostgresStore {
@@ -185,9 +188,14 @@ impl MigrationStore for PostgresStore {
         held.done(run)
     }
 
-    async fn begin(&self, id: &str, settings: &Settings) -> Result<()> {
+    async fn begin(
+        &self,
+        id: &str,
+        settings: &Settings,
+        estimate: Option<&Estimate>,
+    ) -> Result<()> {
         let held = self.connect().await?;
-        let begun = begin(&held.session, self.route, id, settings).await;
+        let begun = begin(&held.session, self.route, (id, settings), estimate).await;
         held.done(begun)
     }
 
@@ -263,10 +271,16 @@ async fn newest(session: &Session, route: Route) -> Result<Option<RunRecord>> {
         finished_at: row.finished_at,
         seconds: row.seconds,
         last_error: row.last_error,
+        estimate: row.estimate,
     }))
 }
 
-async fn begin(session: &Session, route: Route, id: &str, settings: &Settings) -> Result<()> {
+async fn begin(
+    session: &Session,
+    route: Route,
+    (id, settings): (&str, &Settings),
+    estimate: Option<&Estimate>,
+) -> Result<()> {
     if store::exists(session).await?
         && let Some(record) = MigrationRecord::newest(session).await?
         && record.phase != Phase::Done
@@ -290,6 +304,10 @@ async fn begin(session: &Session, route: Route, id: &str, settings: &Settings) -
             store::insert(session, id, route, &source, &[]).await?;
         }
         begin_run(session, id, settings).await?;
+        if let Some(estimate) = estimate {
+            let sql = "UPDATE vecferry.bot_run SET estimate = $2 WHERE migration = $1";
+            session.execute("record the estimate", sql, &[&id, &Json(estimate)]).await?;
+        }
         // A finished run that is taken up, for bots that have come since, is not finished any more.
         let sql = "UPDATE vecferry.migration SET phase = 'embedding', finished_at = NULL, \
                    updated_at = clock_timestamp() WHERE id = $1";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::bot::{BotKey, Splitting};
 use crate::error::{Error, Result};
 use crate::knowledge::Knowledge;
+use crate::reembed::estimate::Estimate;
 use crate::reembed::task::StopCause;
 
 /// Settings that a run has from its first day: a bot embedded by another model, split otherwise or written into
@@ -65,6 +66,8 @@ pub struct RunRecord {
     pub seconds: f64,
     /// What ended the last run early.
     pub last_error: Option<String>,
+    /// What it was expected to take when it began; `None` when nobody estimated.
+    pub estimate: Option<Estimate>,
 }
 
 /// Where a bot is. All of it is written by the orchestrator that holds the store's lock.

@@ -2,8 +2,11 @@
 -- `embedding` until every bot is proven or skipped. Times are the orchestrator's and for people only.
 CREATE TABLE IF NOT EXISTS vecferry.bot_run (
   migration text PRIMARY KEY REFERENCES vecferry.migration ON DELETE CASCADE,
-  settings jsonb NOT NULL
+  settings jsonb NOT NULL,
+  estimate jsonb
 );
+-- What a run was expected to take came later than the rest. Whoever does not know the column does without it.
+ALTER TABLE vecferry.bot_run ADD COLUMN IF NOT EXISTS estimate jsonb;
 
 -- One row per bot. `token` and `task` are those of the attempt under way; `reason` is why the bot failed, was skipped,
 -- or why its last attempt gave no proof.

@@ -21,9 +21,10 @@ use super::record::{AttemptRow, BotRow};
 use super::{AttemptRecord, Batch, BotRecord, Counts, MigrationStore, RunRecord, Settings};
 use crate::bot::BotKey;
 use crate::error::{Error, Result};
+use crate::reembed::estimate::Estimate;
 
-/// Layout of the file, kept in `user_version`.
-const LAYOUT: i32 = 1;
+/// Layout of the file, kept in `user_version`. Layout 1 had no estimates; opening such a file adds them.
+const LAYOUT: i32 = 2;
 
 /// Jobs that wait for the thread. Callers wait for their answers, so there are never more than a few.
 const JOBS: usize = 16;
@@ -128,7 +129,7 @@ fn open(path: &Path) -> Result<Connection> {
         Ok((connection, layout))
     };
     let (mut connection, layout) = prepare().map_err(|error| failed("open", path, error))?;
-    if layout != 0 && layout != LAYOUT {
+    if !(0..=LAYOUT).contains(&layout) {
         return Err(Error::Configuration {
             what: format!(
                 "{} has layout {layout}, and this version of vecferry knows {LAYOUT}",
@@ -140,12 +141,17 @@ fn open(path: &Path) -> Result<Connection> {
     let create = || -> rusqlite::Result<()> {
         let transaction =
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        transaction.execute_batch(include_str!("sqlite.sql"))?;
+        // Another process may have been faster.
+        match transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? {
+            0 => transaction.execute_batch(include_str!("sqlite.sql"))?,
+            1 => transaction.execute_batch("ALTER TABLE run ADD COLUMN estimate TEXT")?,
+            _ => return Ok(()),
+        }
         transaction.pragma_update(None, "user_version", LAYOUT)?;
         transaction.commit()
     };
     // A reader of a finished file need not write to it.
-    if layout == 0 {
+    if layout < LAYOUT {
         let mut create = create;
         create().map_err(|error| failed("prepare", path, error))?;
     }
@@ -342,6 +348,7 @@ impl MigrationStore for SqliteStore {
                         finished_at: time(row, "finished_at")?,
                         seconds: row.get("seconds")?,
                         last_error: row.get("last_error")?,
+                        estimate: json_column(row, "estimate")?,
                     })
                 })
                 .optional()
@@ -349,14 +356,21 @@ impl MigrationStore for SqliteStore {
         .await
     }
 
-    async fn begin(&self, id: &str, settings: &Settings) -> Result<()> {
-        let (id, settings) = (id.to_owned(), settings.clone());
+    async fn begin(
+        &self,
+        id: &str,
+        settings: &Settings,
+        estimate: Option<&Estimate>,
+    ) -> Result<()> {
+        let (id, settings, estimate) = (id.to_owned(), settings.clone(), estimate.cloned());
         self.transact("record the run", move |transaction| {
             // A finished run that is taken up, for bots that have come since, is not finished any more.
-            let sql = "INSERT INTO run (id, settings, started_at) VALUES (?, ?, ?) \
-                       ON CONFLICT DO UPDATE SET finished_at = NULL";
-            let now = Timestamp::now().to_string();
-            transaction.execute(sql, params![id, json_text(&settings)?, now]).map(drop)
+            let sql = "INSERT INTO run (id, settings, started_at, estimate) VALUES (?, ?, ?, ?) \
+                       ON CONFLICT DO UPDATE SET finished_at = NULL, \
+                       estimate = COALESCE(excluded.estimate, estimate)";
+            let (now, settings) = (Timestamp::now().to_string(), json_text(&settings)?);
+            let estimate = estimate.as_ref().map(json_text).transpose()?;
+            transaction.execute(sql, params![id, settings, now, estimate]).map(drop)
         })
         .await
     }

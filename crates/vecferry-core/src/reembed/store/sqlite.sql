@@ -5,7 +5,8 @@ CREATE TABLE IF NOT EXISTS run (
   started_at TEXT NOT NULL,
   finished_at TEXT,
   seconds REAL NOT NULL DEFAULT 0,
-  last_error TEXT
+  last_error TEXT,
+  estimate TEXT
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS bot_state (

@@ -8,6 +8,7 @@ use vecferry_core::cleanup::{Scope, cleanup};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::phase::Phase;
+use vecferry_core::reembed::estimate::{Amount, Estimate};
 use vecferry_core::reembed::store::{
     AttemptEnd, AttemptRecord, Batch, BotRecord, BotState, Counts, MigrationStore, Outcome,
     PostgresStore, Settings, Skip, SqliteStore, Yield,
@@ -84,8 +85,8 @@ async fn a_record_is_read_back_by_the_next_process_as_it_was_written() {
         let store = place.open().await;
         assert_eq!(store.newest().await.unwrap(), None);
         store.lock().await.unwrap();
-        store.begin("run-1", &settings()).await.unwrap();
-        store.begin("run-1", &settings()).await.unwrap();
+        store.begin("run-1", &settings(), None).await.unwrap();
+        store.begin("run-1", &settings(), None).await.unwrap();
         let failed = BotState::Failed { reason: "no".into(), retryable: true };
         let mut bots = vec![
             bot("a", BotState::Waiting),
@@ -126,7 +127,7 @@ async fn a_record_is_read_back_by_the_next_process_as_it_was_written() {
 async fn a_later_batch_replaces_what_an_earlier_one_wrote() {
     for place in Place::all("replace").await {
         let store = place.open().await;
-        store.begin("run-1", &settings()).await.unwrap();
+        store.begin("run-1", &settings(), None).await.unwrap();
         let first = bot("a", BotState::Running { token: "t".into(), task: "x".into() });
         let batch = Batch { bots: vec![first], attempts: vec![attempt("a", 1)] };
         store.write("run-1", &batch).await.unwrap();
@@ -144,7 +145,7 @@ async fn a_later_batch_replaces_what_an_earlier_one_wrote() {
 async fn an_attempt_without_its_bot_is_refused_and_leaves_nothing() {
     for place in Place::all("orphan").await {
         let store = place.open().await;
-        store.begin("run-1", &settings()).await.unwrap();
+        store.begin("run-1", &settings(), None).await.unwrap();
         let batch = Batch {
             bots: vec![bot("a", BotState::Waiting)],
             attempts: vec![attempt("stranger", 1)],
@@ -178,7 +179,7 @@ async fn a_second_orchestrator_is_refused_and_one_after_it_is_not() {
 async fn a_run_ends_early_with_its_reason_or_for_good() {
     for place in Place::all("ends").await {
         let store = place.open().await;
-        store.begin("run-1", &settings()).await.unwrap();
+        store.begin("run-1", &settings(), None).await.unwrap();
         store
             .write("run-1", &Batch { bots: vec![bot("a", BotState::Waiting)], attempts: vec![] })
             .await
@@ -191,7 +192,7 @@ async fn a_run_ends_early_with_its_reason_or_for_good() {
         let run = store.newest().await.unwrap().unwrap();
         assert_eq!((run.seconds, run.last_error), (2.5, None));
         assert!(run.finished_at.is_some_and(|at| at >= run.started_at));
-        store.begin("run-2", &settings()).await.unwrap();
+        store.begin("run-2", &settings(), None).await.unwrap();
         assert_eq!(store.newest().await.unwrap().unwrap().id, "run-2");
         store.forget("run-2").await.unwrap();
         assert_eq!(store.newest().await.unwrap().unwrap().id, "run-1");
@@ -206,7 +207,7 @@ async fn a_lost_session_is_opened_again_with_its_lock() {
     let Place::Target(database) = &place else { unreachable!() };
     let (first, second) = (place.open().await, place.open().await);
     first.lock().await.unwrap();
-    first.begin("run-1", &settings()).await.unwrap();
+    first.begin("run-1", &settings(), None).await.unwrap();
     let end = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
                WHERE application_name = 'vecferry orchestrate' AND datname = current_database()";
     database.query_one(end).await.unwrap();
@@ -228,7 +229,7 @@ async fn status_and_cleanup_know_a_re_embedding_and_a_copy_keeps_it_out() {
     let dsn: Dsn = target.url().parse().unwrap();
     let store = PostgresStore::new(dsn.clone());
     store.lock().await.unwrap();
-    store.begin("run-1", &settings()).await.unwrap();
+    store.begin("run-1", &settings(), None).await.unwrap();
     store
         .write("run-1", &Batch { bots: vec![bot("a", BotState::Waiting)], attempts: vec![] })
         .await
@@ -250,8 +251,45 @@ async fn status_and_cleanup_know_a_re_embedding_and_a_copy_keeps_it_out() {
         matches!(event, vecferry_core::report::Event::PartFinished { .. })
     })
     .await;
-    let refused = store.begin("run-2", &settings()).await.unwrap_err().to_string();
+    let refused = store.begin("run-2", &settings(), None).await.unwrap_err().to_string();
     assert!(refused.contains("unfinished migration by copy"), "{refused}");
+}
+
+/// Takes away what the version before this one did not have.
+async fn age(place: &Place) {
+    match place {
+        Place::Target(database) => {
+            database.batch("ALTER TABLE vecferry.bot_run DROP COLUMN estimate").await.unwrap();
+        }
+        Place::File(folder) => {
+            let connection = rusqlite::Connection::open(folder.path().join("run.db")).unwrap();
+            connection.execute_batch("ALTER TABLE run DROP COLUMN estimate").unwrap();
+            connection.pragma_update(None, "user_version", 1).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_run_was_expected_to_take_is_there_for_the_next_process() {
+    let expected = Amount { tokens: 12, embedding_usd: Some(0.5), ..Amount::default() };
+    let estimate = Estimate { bots: 3, expected, ..Estimate::default() };
+    for place in Place::all("expected").await {
+        let recorded = || async { place.open().await.newest().await.unwrap().unwrap().estimate };
+        let store = place.open().await;
+        store.begin("run-1", &settings(), Some(&estimate)).await.unwrap();
+        drop(store);
+        assert_eq!(recorded().await.as_ref(), Some(&estimate));
+        place.open().await.begin("run-1", &settings(), None).await.unwrap();
+        assert_eq!(recorded().await.as_ref(), Some(&estimate), "it goes on");
+        let later = Estimate { bots: 4, ..estimate.clone() };
+        place.open().await.begin("run-1", &settings(), Some(&later)).await.unwrap();
+        assert_eq!(recorded().await.unwrap().bots, 4);
+
+        age(&place).await;
+        assert_eq!(recorded().await, None, "begun by an earlier version");
+        place.open().await.begin("run-1", &settings(), Some(&estimate)).await.unwrap();
+        assert_eq!(recorded().await.as_ref(), Some(&estimate));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

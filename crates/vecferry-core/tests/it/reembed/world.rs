@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vecferry_core::Result;
 use vecferry_core::bot::{Bot, BotKey, DocumentAddress, Splitting, SyncRecord, SyncStatus};
+use vecferry_core::reembed::estimate::Estimate;
 use vecferry_core::reembed::registry::{BotRegistry, Expected, Listing, Written};
 use vecferry_core::reembed::select::Selection;
 use vecferry_core::reembed::store::{
@@ -479,8 +480,13 @@ impl MigrationStore for Recording {
     async fn newest(&self) -> Result<Option<RunRecord>> {
         self.store.newest().await
     }
-    async fn begin(&self, id: &str, settings: &Settings) -> Result<()> {
-        self.store.begin(id, settings).await
+    async fn begin(
+        &self,
+        id: &str,
+        settings: &Settings,
+        estimate: Option<&Estimate>,
+    ) -> Result<()> {
+        self.store.begin(id, settings, estimate).await
     }
     async fn bots(&self, run: &str) -> Result<Vec<BotRecord>> {
         self.store.bots(run).await
@@ -616,6 +622,7 @@ impl World {
             store: Arc::new(Recording { store, fuse: fuse.clone() }),
             target: self.route.then(|| self.target.url().parse().unwrap()),
             settings: settings(),
+            estimate: None,
             selection: Selection::default(),
             environment: Vec::new(),
             policy: self.policy,

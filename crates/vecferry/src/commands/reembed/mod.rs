@@ -1,6 +1,8 @@
 //! `migrate --method reembed`: asks once, starts one task per bot, and sums up what was proven.
 
 mod consent;
+mod outcome;
+mod outlook;
 mod shop;
 mod size;
 
@@ -23,6 +25,7 @@ use crate::services::{self, Services};
 use crate::settings::{RunnerAt, Settings};
 use crate::ui::{Ui, table};
 use crate::units::{count, counted, duration, printable};
+pub(super) use outlook::{Outlook, outlook};
 pub(super) use shop::{Ready, Shop, resolve};
 
 /// Runs the command.
@@ -137,6 +140,7 @@ fn render(summary: &Summary) -> String {
         });
         blocks.push(table(&["failed bot", "title", "reason"], &[], rows.collect()));
     }
+    blocks.extend(outcome::beside_estimate(summary));
     let Summary { counts, .. } = summary;
     let mut line = format!(
         "migration {}: {} proven, {}in {}",

@@ -76,12 +76,21 @@ pub(in crate::commands) async fn resolve(
     flags: &Reembed,
     settings: &Settings,
 ) -> Result<Resolved, Error> {
+    resolve_with(flags, settings, settings.source_if_named().await?).await
+}
+
+/// Likewise, with what is known of the source.
+pub(super) async fn resolve_with(
+    flags: &Reembed,
+    settings: &Settings,
+    source: Option<Dsn>,
+) -> Result<Resolved, Error> {
     let resolved = Resolved {
         registry: settings.registry(&flags.registry, None)?,
         model: settings.model(&flags.embedding, None)?,
         documents: settings.documents(&flags.documents, None),
         tasks: settings.tasks(&flags.tasks)?,
-        source: settings.source_if_named().await?,
+        source,
         target: settings.target_if_named().await?,
         knowledge: settings.knowledge().clone(),
     };
@@ -132,6 +141,13 @@ pub(in crate::commands) struct Ready {
     runner: Arc<dyn TaskRunner>,
     policy: TaskPolicy,
     estimate: Estimate,
+}
+
+impl Ready {
+    /// What it takes.
+    pub(super) fn into_estimate(self) -> Estimate {
+        self.estimate
+    }
 }
 
 impl Shop {
@@ -269,8 +285,8 @@ impl Shop {
         }
     }
 
-    /// The region that is paid for, where it is known.
-    fn region(&self) -> Option<String> {
+    /// The region that is paid in, where it is known.
+    pub(super) fn region(&self) -> Option<String> {
         let models = match &self.resolved.model.at {
             ModelAt::Bedrock { region } => region.clone(),
             _ => None,
@@ -294,6 +310,7 @@ impl Shop {
     ) -> Result<ReembedOrder, Error> {
         Ok(ReembedOrder {
             settings: self.recorded(),
+            estimate: Some(ready.estimate),
             environment: environment(&self.resolved, &ready.policy, self.model())?,
             target: self.resolved.target.clone(),
             registry: self.registry.clone(),

@@ -1,49 +1,24 @@
-//! `plan`: what there is, the methods side by side, and the steps of one.
+//! The plan in words and tables.
 
-use vecferry_core::plan::{ClusterSummary, Method, MethodPlan, Plan, gather, plan};
-use vecferry_core::policy::Policy;
+use vecferry_core::plan::{ClusterSummary, Method, MethodPlan, Plan, Step};
 
-use crate::cli;
-use crate::error::{Error, Exit};
-use crate::interrupt::Interrupt;
-use crate::settings::Settings;
 use crate::ui::{Colour, Ui, table};
 use crate::units::{count, duration, size};
 
-/// Runs the command.
-pub(crate) async fn run(args: &cli::Plan, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let clusters = settings.clusters().await?;
-    let asked = args.method.map(Into::into);
-    let policy = Policy {
-        method: asked,
-        follow: settings.follow(&args.follow, &clusters)?,
-        ..settings.policy(&args.selection, &args.work)
-    };
-    let interrupt = Interrupt::listen(ui)?;
-    ui.say("measuring source and target for a few seconds");
-    let plan = plan(&gather(&clusters, &policy, &interrupt.token).await?);
-    let possible =
-        plan.methods.iter().any(|one| one.possible && asked.is_none_or(|m| m == one.method));
-    if ui.json {
-        ui.data_json(&plan)?;
-    } else {
-        let methods = plan.methods.iter().find(|one| asked == Some(one.method));
-        ui.data(&methods.map_or_else(|| render(&plan, ui), |one| alone(&plan, one)))?;
-    }
-    Ok(if possible { Exit::Done } else { Exit::No })
-}
-
-fn render(plan: &Plan, ui: &Ui) -> String {
+/// The whole plan.
+pub(super) fn all(plan: &Plan, ui: &Ui) -> String {
     let mut blocks = vec![inventory(plan)];
-    blocks.extend(vectors(&plan.source));
+    blocks.extend(plan.source.as_ref().and_then(vectors));
     blocks.push(methods(plan, ui));
     blocks.push(explanations(plan));
+    blocks.extend(prices(plan));
     blocks.push(match plan.recommended {
         Some(method) => format!("{}\n\n{}", recommendation(plan, method), steps(plan)),
         None => {
             "no method is possible as things are; `vecferry check` says what is in the way".into()
         }
     });
+    blocks.extend(plan.alternative.clone());
     blocks.extend(notes(plan));
     if let Some(method) = plan.recommended {
         blocks.push(format!("next: vecferry migrate --method {}", name(method)));
@@ -52,12 +27,13 @@ fn render(plan: &Plan, ui: &Ui) -> String {
 }
 
 /// One method and nothing else: its steps, or why it is not possible.
-fn alone(plan: &Plan, method: &MethodPlan) -> String {
+pub(super) fn alone(plan: &Plan, method: &MethodPlan) -> String {
     let why_not = method.why_not.clone().unwrap_or_default();
     if !method.possible {
         return format!("{} is not possible here: {why_not}", name(method.method));
     }
     let mut blocks = vec![steps(plan)];
+    blocks.extend(prices_of(&[method]));
     if method.method == Method::Follow {
         blocks.extend(apply_start(plan));
         blocks.push(format!("downtime: {}", method.downtime));
@@ -67,9 +43,9 @@ fn alone(plan: &Plan, method: &MethodPlan) -> String {
 }
 
 fn inventory(plan: &Plan) -> String {
-    let target = plan.target.as_ref();
     let row = |what: &str, of: &dyn Fn(&ClusterSummary) -> String| {
-        vec![what.to_owned(), of(&plan.source), target.map_or("–".into(), of)]
+        let of = |side: &Option<ClusterSummary>| side.as_ref().map_or("–".into(), of);
+        vec![what.to_owned(), of(&plan.source), of(&plan.target)]
     };
     let rows = vec![
         row("database", &|one| one.database.clone()),
@@ -120,9 +96,9 @@ fn methods(plan: &Plan, ui: &Ui) -> String {
         } else {
             "not possible".into()
         };
-        let price = method.price.dollars.map_or("?".into(), |dollars| format!("${dollars:.2}"));
-        let (all, without_writes) = (time(method.seconds), time(method.downtime_seconds));
-        vec![name(method.method), here, all, without_writes, price]
+        let price = between(method.price.dollars, [method.price.low, method.price.high], usd);
+        let all = between(method.seconds, [method.seconds_low, method.seconds_high], duration);
+        vec![name(method.method), here, all, time(method.downtime_seconds), price]
     };
     let header = ["method", "here", "time", "downtime", "price"];
     table(&header, &[2, 3, 4], plan.methods.iter().map(row).collect())
@@ -149,6 +125,55 @@ fn explanations(plan: &Plan) -> String {
     table(&["method", "", ""], &[], rows)
 }
 
+/// What the prices are made of, method by method.
+fn prices(plan: &Plan) -> Option<String> {
+    let methods: Vec<&MethodPlan> = plan.methods.iter().filter(|one| one.possible).collect();
+    Some(format!("{}\n{}", prices_of(&methods)?, plan.prices))
+}
+
+fn prices_of(methods: &[&MethodPlan]) -> Option<String> {
+    let mut rows = Vec::new();
+    for method in methods {
+        let mut title = name(method.method);
+        for line in &method.price.lines {
+            rows.push(vec![
+                std::mem::take(&mut title),
+                line.what.clone(),
+                format!("{} {}", amount(line.quantity.expected), line.unit),
+                format!("${}", line.price.usd),
+                usd(line.usd.expected),
+                format!("{} – {}", usd(line.usd.low), usd(line.usd.high)),
+            ]);
+        }
+    }
+    let header = ["price of", "what is paid for", "expected", "each", "in all", "range"];
+    (!rows.is_empty()).then(|| table(&header, &[2, 3, 4, 5], rows))
+}
+
+/// Three digits that count.
+fn amount(quantity: f64) -> String {
+    match quantity {
+        0.0 => "0".into(),
+        n if n >= 100.0 => count(n.round() as u64),
+        n if n >= 1.0 => format!("{n:.1}"),
+        n => format!("{n:.3}"),
+    }
+}
+
+/// Dollars to the cent; less than that is said as such.
+fn usd(dollars: f64) -> String {
+    if dollars > 0.0 && dollars < 0.005 { "<$0.01".into() } else { format!("${dollars:.2}") }
+}
+
+/// What is expected; with its range where that says more.
+fn between(expected: Option<f64>, range: [Option<f64>; 2], show: fn(f64) -> String) -> String {
+    let Some(expected) = expected.map(show) else { return "?".into() };
+    match range.map(|end| end.map(show)) {
+        [Some(low), Some(high)] if low != high => format!("{expected} ({low} – {high})"),
+        _ => expected,
+    }
+}
+
 fn recommendation(plan: &Plan, method: Method) -> String {
     let reason = plan.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("recommended: {}{reason}", name(method))
@@ -159,7 +184,7 @@ fn apply_start(plan: &Plan) -> Option<String> {
 }
 
 fn steps(plan: &Plan) -> String {
-    let row = |(at, step): (usize, &vecferry_core::plan::Step)| {
+    let row = |(at, step): (usize, &Step)| {
         vec![(at + 1).to_string(), step.phase.to_string(), step.what.clone(), time(step.seconds)]
     };
     let mut rows: Vec<_> = plan.steps.iter().enumerate().map(row).collect();

@@ -1,0 +1,38 @@
+//! What embedding the bots of a registry takes, for `plan`: the same estimate that a run shows before it starts.
+
+use vecferry_core::Side;
+use vecferry_core::pg::Dsn;
+use vecferry_core::reembed::estimate::Estimate;
+
+use super::shop::{Shop, resolve_with};
+use crate::cli::Reembed;
+use crate::commands::bots::selection;
+use crate::error::Error;
+use crate::settings::Settings;
+use crate::ui::Ui;
+
+/// What a plan needs to know of bots.
+pub(in crate::commands) struct Outlook {
+    /// What embedding all of them takes.
+    pub(in crate::commands) estimate: Estimate,
+    /// The region that is paid in, where it is known.
+    pub(in crate::commands) region: Option<String>,
+}
+
+/// Reads the registry, and the bots' sizes from the source where it can be read. Starts and pays nothing.
+///
+/// # Errors
+/// When settings are missing, or the registry, the target or the runner does not answer.
+pub(in crate::commands) async fn outlook(
+    flags: &Reembed,
+    settings: &Settings,
+    source: Option<Dsn>,
+    ui: &Ui,
+) -> Result<Outlook, Error> {
+    let resolved = resolve_with(flags, settings, source).await?;
+    let shop = Shop::open(resolved, flags, settings, Side::Target).await?;
+    ui.say(&format!("reading bots and sizes of documents in {}", shop.registry()));
+    let listing = selection(&flags.selection)?.apply(shop.listing(flags.skip_odd).await?)?;
+    let estimate = shop.ready(&listing, ui).await?.into_estimate();
+    Ok(Outlook { estimate, region: shop.region() })
+}
