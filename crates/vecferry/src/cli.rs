@@ -160,8 +160,6 @@ pub(crate) struct Init {
     /// CloudFormation stack of a deployed Bedrock Chat to fill the file from [default: none]
     #[arg(long, value_name = "NAME", env = "VECFERRY_STACK", hide_env_values = true)]
     pub(crate) stack: Option<String>,
-    #[command(flatten)]
-    pub(crate) aws: Aws,
 }
 
 /// Arguments of `check`.
