@@ -10,6 +10,7 @@ pub mod cluster;
 mod documents;
 mod failure;
 pub mod permission;
+pub mod preflight;
 mod secret;
 pub mod stack;
 mod table_role;

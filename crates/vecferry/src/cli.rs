@@ -129,7 +129,7 @@ pub(crate) enum Command {
     /// Find everything that would stop or surprise a migration
     Check(Box<Check>),
     /// Show what there is, which methods could move it, and what each takes
-    Plan(Plan),
+    Plan(Box<Plan>),
     /// List bots: documents, rows on source and target, sync status, state in this migration
     Bots(Bots),
     /// Run the migration, or continue it where it stopped
@@ -160,8 +160,6 @@ pub(crate) struct Init {
     /// CloudFormation stack of a deployed Bedrock Chat to fill the file from [default: none]
     #[arg(long, value_name = "NAME", env = "VECFERRY_STACK", hide_env_values = true)]
     pub(crate) stack: Option<String>,
-    #[command(flatten)]
-    pub(crate) aws: Aws,
 }
 
 /// Arguments of `check`.

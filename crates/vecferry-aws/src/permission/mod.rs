@@ -49,6 +49,8 @@ pub struct Statement {
     pub conditions: Vec<Condition>,
     /// What the actions are for: one sentence.
     pub why: &'static str,
+    /// Whether only checks need it, which say what they could not find out without.
+    pub optional: bool,
 }
 
 /// A condition of a statement.

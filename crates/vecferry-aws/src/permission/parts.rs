@@ -17,7 +17,7 @@ fn statement(
     why: &'static str,
 ) -> Statement {
     let (actions, resources) = (actions.to_vec(), resources.into_iter().collect());
-    Statement { sid, actions, resources, conditions: vec![], why }
+    Statement { sid, actions, resources, conditions: vec![], why, optional: false }
 }
 
 impl Statement {
@@ -38,7 +38,7 @@ fn any() -> [String; 1] {
 
 /// `check`: reads, all of them; where one is denied, its checks are left out and said to be.
 pub(super) fn check(scope: &Scope) -> Vec<Statement> {
-    vec![
+    let reads = vec![
         statement(
             "SimulateOwnPermissions",
             &["iam:GetRole", "iam:SimulatePrincipalPolicy"],
@@ -62,7 +62,8 @@ pub(super) fn check(scope: &Scope) -> Vec<Statement> {
             any(),
             "the number of tasks and the pace of embedding follow from the account's quotas",
         ),
-    ]
+    ];
+    reads.into_iter().map(|read| Statement { optional: true, ..read }).collect()
 }
 
 /// Credentials of the clusters.

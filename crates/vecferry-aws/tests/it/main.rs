@@ -8,6 +8,7 @@ mod bots_in_both;
 mod cluster;
 mod documents;
 mod interruption;
+mod preflight;
 mod rig;
 mod secret;
 mod stack;

@@ -17,8 +17,8 @@ pub(crate) async fn account(endpoint: &str) -> Account {
     Account::with(config)
 }
 
-/// The same with some services at addresses of their own, by the names that shared configuration has for them: `ecs`,
-/// `iam`, `service_quotas`.
+/// The same with some services at addresses of their own, by the names that this SDK reads in shared configuration:
+/// `ecs`, `iam`, `service-quotas`.
 #[allow(deprecated, reason = "the loader takes files of this type only")]
 pub(crate) async fn account_apart(endpoint: &str, services: &[(&str, &str)]) -> Account {
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};

@@ -27,7 +27,8 @@ const IVFFLAT_MIN_SAMPLES: u64 = 10_000;
 const SHARE_OF_AVAILABLE: f64 = 0.7;
 /// Aurora gives about three quarters of its memory to `shared_buffers`; a tenth of the whole is free for us.
 const AURORA_BUFFERS_SHARE: f64 = 0.75;
-const AURORA_SHARE: f64 = 0.1;
+/// Share of an Aurora instance's memory that index builds may use.
+pub const AURORA_SHARE: f64 = 0.1;
 
 /// Where a [`Budget`] comes from, for the operator to judge it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -62,7 +62,7 @@ pub(super) fn temporary(situation: &Situation, facts: &Facts, seconds: f64) -> V
     let gigabytes = float(held) / 1e9;
     let reads = float(table_bytes(facts)) / PAGE / 1e6;
     let capacity =
-        Range::new(hours.low * acus.min(LEAST_ACUS), hours.expected * acus, hours.high * acus);
+        Range::new(hours.low * acus.low, hours.expected * acus.expected, hours.high * acus.high);
     let line = |what: &str, item, quantity| Line::new(what, item, quantity, &situation.prices);
     let volume = months.times(gigabytes);
     vec![
@@ -82,11 +82,13 @@ pub(super) fn temporary(situation: &Situation, facts: &Facts, seconds: f64) -> V
     ]
 }
 
-/// Price of an hour of the temporary cluster, when how long it runs cannot be told.
+/// The most that an hour of the temporary cluster costs, when how long it runs cannot be told.
 pub(super) fn temporary_hour(situation: &Situation) -> Option<f64> {
     match situation.origin {
         Origin::Live => None,
-        Origin::Snapshot { acus, .. } => Some(acus * situation.prices.usd(Item::AuroraAcuHour)),
+        Origin::Snapshot { acus, .. } => {
+            Some(acus.high * situation.prices.usd(Item::AuroraAcuHour))
+        }
     }
 }
 

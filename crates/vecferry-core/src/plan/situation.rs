@@ -1,6 +1,7 @@
 //! All that a plan is made from: both clusters, the bots, the models, the prices. Plain data, no I/O.
 
 use super::facts::Facts;
+use super::money::Range;
 use crate::inventory::Inventory;
 use crate::policy::Method;
 use crate::price::Prices;
@@ -73,8 +74,8 @@ pub enum Origin {
     Snapshot {
         /// Whether that cluster is there already.
         restored: bool,
-        /// Its Aurora capacity units while it is read.
-        acus: f64,
+        /// Its Aurora capacity units: the least, what reading it is taken for, the most.
+        acus: Range,
     },
 }
 

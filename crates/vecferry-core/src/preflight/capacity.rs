@@ -20,6 +20,16 @@ pub(super) fn index_memory(facts: &Facts) -> Vec<Finding> {
         .collect()
 }
 
+/// Memory that the largest build of a vector index wants.
+pub(super) fn largest_build(facts: &Facts) -> Option<u64> {
+    let tables = facts.selected().into_iter().filter(|table| table.holds_rows());
+    tables
+        .flat_map(|table| table.indexes.iter().map(move |index| (table, index)))
+        .filter(|(_, index)| index.is_vector())
+        .filter_map(|(table, index)| build_bytes(table, index, estimated_rows(table)))
+        .max()
+}
+
 fn too_large(table: &Table, index: &Index, budget: Budget) -> Option<Finding> {
     let rows = estimated_rows(table);
     let wanted = build_bytes(table, index, rows)?;

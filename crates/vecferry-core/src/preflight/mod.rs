@@ -77,6 +77,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes over what other checks found; most severe first.
+    pub fn add(&mut self, other: Report) {
+        self.findings.extend(other.findings);
+        self.checked.extend(other.checked);
+        self.could_not_run.extend(other.could_not_run);
+        self.findings.sort_by_key(|finding| finding.severity);
+    }
+
     /// Whether the migration must not start.
     pub fn blocks(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Blocker)
@@ -92,8 +100,30 @@ pub async fn check(
     policy: &Policy,
     cancel: &CancellationToken,
 ) -> Result<Report> {
+    Ok(examine(clusters, policy, cancel).await?.report)
+}
+
+/// What the preflight found, and what checks elsewhere derive from the same facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// The findings.
+    pub report: Report,
+    /// Memory that the largest build of a vector index wants on the target, in bytes; `None` when there is none, or
+    /// the source cannot be read.
+    pub index_bytes: Option<u64>,
+}
+
+/// Checks both clusters and this machine, for whoever checks more.
+///
+/// # Errors
+/// As [`check`].
+pub async fn examine(
+    clusters: &Clusters,
+    policy: &Policy,
+    cancel: &CancellationToken,
+) -> Result<Examined> {
     let facts = gather::gather(clusters, policy, cancel).await?;
-    Ok(judge(&facts))
+    Ok(Examined { report: judge(&facts), index_bytes: capacity::largest_build(&facts) })
 }
 
 /// Runs every check over the facts. Pure.
@@ -227,7 +257,7 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 /// A size with one decimal: `1.5 GiB`.
-pub(crate) fn human_bytes(bytes: u64) -> String {
+pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] =
         [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (unit, size) in UNITS {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use vecferry_core::plan::Range;
 
 use super::{Aws, BotSelection, Documents, Embedding, Reembed, Registry, Tasks};
 use crate::units::parse_rate;
@@ -19,14 +20,11 @@ pub(crate) struct PriceFile {
     pub(crate) prices: Option<PathBuf>,
 }
 
-/// Capacity of a temporary cluster unless said: what reads a snapshot as fast as one connection writes.
-const TEMPORARY_ACUS: f64 = 8.0;
-
 /// What `plan` needs to know to price the methods that embed, and a source that is restored first.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PlanEmbedding {
-    /// Price the source as a snapshot that is restored into a temporary Aurora cluster of so many ACUs [default: 8, when
-    /// the source is a snapshot or the flag has no value]
+    /// Price the source as a snapshot that is restored into a temporary Aurora cluster, which takes so many ACUs while it
+    /// is read [default: half way between the capacities that `restore` gives it]
     #[arg(
         long,
         value_name = "ACUS",
@@ -34,10 +32,9 @@ pub(crate) struct PlanEmbedding {
         hide_env_values = true,
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "8",
         value_parser = parse_rate
     )]
-    pub(crate) temporary_cluster: Option<f64>,
+    pub(crate) temporary_cluster: Option<Option<f64>>,
     #[command(flatten)]
     pub(crate) selection: BotSelection,
     #[command(flatten)]
@@ -55,9 +52,12 @@ pub(crate) struct PlanEmbedding {
 }
 
 impl PlanEmbedding {
-    /// The temporary cluster's capacity.
-    pub(crate) fn acus(&self) -> f64 {
-        self.temporary_cluster.unwrap_or(TEMPORARY_ACUS)
+    /// What a temporary cluster takes, given the least and the most that it may.
+    pub(crate) fn acus(&self, least: f64, most: f64) -> Range {
+        match self.temporary_cluster.flatten() {
+            Some(acus) => Range { low: acus.min(least), expected: acus, high: acus.max(most) },
+            None => Range { low: least, expected: f64::midpoint(least, most), high: most },
+        }
     }
 
     /// As what re-embedding asks; items that are not understood are left out, for nothing is done.

@@ -1,9 +1,11 @@
 //! `check`: shows every finding of the preflight with its remedy.
 
+mod aws;
+
 use std::collections::BTreeMap;
 
 use vecferry_core::policy::{Method, Policy};
-use vecferry_core::preflight::{Finding, Report, Severity, check};
+use vecferry_core::preflight::{Finding, Report, Severity, examine};
 
 use crate::cli::{self, Check};
 use crate::error::{Error, Exit};
@@ -27,7 +29,17 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
         ..settings.policy(&args.selection, &args.work)
     };
     let interrupt = Interrupt::listen(ui)?;
-    let report = check(&clusters, &policy, &interrupt.token).await?;
+    let examined = examine(&clusters, &policy, &interrupt.token).await?;
+    let mut report = examined.report;
+    let question = aws::Question {
+        method: args.method.map_or(Method::Copy, Into::into),
+        flags: &args.reembed,
+        hosts: [Some(clusters.source.host.clone()), Some(clusters.target.host.clone())],
+        index_bytes: examined.index_bytes,
+    };
+    if let Some(more) = aws::check(question, settings, &interrupt.token).await? {
+        report.add(more);
+    }
     if ui.json {
         ui.data_json(&report)?;
     } else {
@@ -36,10 +48,22 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
     Ok(if report.blocks() { Exit::No } else { Exit::Done })
 }
 
-/// The checks of a re-embedding: the knowledge table, and whether registry, model and runner can be spoken to. What
-/// cannot be is an error with its own hint.
+/// The checks of a re-embedding: the knowledge table, and whether registry, model and runner can be spoken to.
 async fn of_reembed(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
-    let report = super::reembed::check(&args.reembed, settings).await?;
+    let interrupt = Interrupt::listen(ui)?;
+    let mut report = super::reembed::check(&args.reembed, settings).await?;
+    let question = aws::Question {
+        method: Method::Reembed,
+        flags: &args.reembed,
+        hosts: [
+            settings.source_if_named().await?.map(|dsn| dsn.host),
+            settings.target_if_named().await?.map(|dsn| dsn.host),
+        ],
+        index_bytes: None,
+    };
+    if let Some(more) = aws::check(question, settings, &interrupt.token).await? {
+        report.add(more);
+    }
     if ui.json {
         ui.data_json(&report)?;
     } else {

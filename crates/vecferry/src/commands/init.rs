@@ -29,9 +29,9 @@ pub(crate) async fn run(args: &Init, place: &Place, ui: &Ui) -> Result<Exit, Err
         ));
         return Ok(Exit::Done);
     };
-    let account = Account::load(args.aws.region.clone(), args.aws.profile.clone()).await;
+    let account = Account::load(place.aws.region.clone(), place.aws.profile.clone()).await;
     let deployed = vecferry_aws::stack::read(&account, name).await?;
-    let known = stack::settings(&deployed, args.aws.profile.as_deref());
+    let known = stack::settings(&deployed, place.aws.profile.as_deref());
     save(&path, &filled(&known), args.force)?;
     for line in stack::remarks(&deployed) {
         ui.insist(&line);

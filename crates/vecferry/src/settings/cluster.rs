@@ -98,8 +98,7 @@ impl Settings {
 
     /// Whether the source is said to be a snapshot: `snapshot`, or `snapshot:ID`.
     pub(crate) fn names_snapshot(&self) -> bool {
-        let of_snapshot = |source: &str| source == "snapshot" || source.starts_with("snapshot:");
-        self.source.url().is_some_and(of_snapshot)
+        self.snapshot().is_some()
     }
 
     /// Whether anything is said of the source.

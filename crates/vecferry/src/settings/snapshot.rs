@@ -101,6 +101,15 @@ impl Settings {
         })
     }
 
+    /// Capacity of a temporary cluster before anybody asks for one.
+    pub(crate) fn temporary_capacity(&self) -> Capacity {
+        let (file, default) = (&self.file.restore.temporary, Wishes::default().capacity);
+        Capacity {
+            least: file.min_capacity.unwrap_or(default.least),
+            most: file.max_capacity.unwrap_or(default.most),
+        }
+    }
+
     /// The database in the snapshot.
     pub(crate) fn source_database(&self, flags: &TemporaryCluster, target: &Dsn) -> String {
         let file = &self.file.restore.temporary;

@@ -16,6 +16,7 @@ mod killed_following;
 mod life;
 mod migrating;
 mod mistakes;
+mod permitted;
 mod planning;
 mod policy;
 mod program;

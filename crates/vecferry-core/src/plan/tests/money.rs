@@ -61,7 +61,11 @@ fn aurora(major: u32) -> Inventory {
     inventory
 }
 
-const SNAPSHOT: Origin = Origin::Snapshot { restored: true, acus: 8.0 };
+const SNAPSHOT: Origin = snapshot(true, 8.0);
+
+const fn snapshot(restored: bool, acus: f64) -> Origin {
+    Origin::Snapshot { restored, acus: Range { low: 2.0, expected: acus, high: 2.0 * acus } }
+}
 
 fn method(plan: &Plan, wanted: Method) -> &MethodPlan {
     plan.methods.iter().find(|one| one.method == wanted).unwrap()
@@ -168,23 +172,23 @@ fn a_temporary_cluster_is_paid_by_the_hour_with_all_that_it_holds() {
     );
     let range = usd(&restored, "temporary cluster");
     assert!(range.low < range.expected && range.expected < range.high, "{range:?}");
-    let again = price(Origin::Snapshot { restored: false, acus: 8.0 });
+    let again = price(snapshot(false, 8.0));
     let more = usd(&again, "temporary cluster").expected - range.expected;
     assert!((more - 0.5 * 8.0 * 0.12).abs() < 1e-9, "half an hour to restore: {more}");
-    let twice = price(Origin::Snapshot { restored: true, acus: 16.0 });
+    let twice = price(snapshot(true, 16.0));
     assert!((usd(&twice, "temporary").expected / range.expected - 2.0).abs() < 1e-9);
     assert!(price(Origin::Live).lines.is_empty(), "nothing is known to be charged");
 }
 
 #[test]
 fn a_snapshot_that_is_not_restored_has_no_times_but_an_hourly_price() {
-    let origin = Origin::Snapshot { restored: false, acus: 8.0 };
+    let origin = snapshot(false, 8.0);
     let plan = super::super::plan(&with_bots(Err(gone()), origin));
     assert_eq!(possible(&plan), [Method::Copy, Method::Reembed, Method::Delta]);
     assert_eq!(plan.recommended, Some(Method::Delta));
     let (copy, delta) = (method(&plan, Method::Copy), method(&plan, Method::Delta));
     assert_eq!((copy.seconds, copy.price.dollars, delta.price.dollars), (None, None, None));
-    assert!(copy.price.note.contains("$0.96 an hour"), "{}", copy.price.note);
+    assert!(copy.price.note.contains("$1.92 an hour"), "{}", copy.price.note);
     assert!(delta.price.lines.iter().any(|line| line.unit == "million tokens"));
     assert!(plan.alternative.unwrap().contains("if the snapshot is of PostgreSQL 18"));
     let mut alone = with_bots(Err(gone()), origin);

@@ -46,11 +46,13 @@ async fn situation(
 ) -> Result<Situation, Error> {
     let prices = settings.prices(&args.embedding.prices)?;
     let clusters = clusters(args, settings, cancel, ui).await?;
+    let capacity = settings.temporary_capacity();
+    let acus = args.embedding.acus(capacity.least, capacity.most);
     let mut origin = Origin::Live;
     if settings.names_snapshot() {
-        origin = Origin::Snapshot { restored: clusters.is_ok(), acus: args.embedding.acus() };
+        origin = Origin::Snapshot { restored: clusters.is_ok(), acus };
     } else if args.embedding.temporary_cluster.is_some() {
-        origin = Origin::Snapshot { restored: false, acus: args.embedding.acus() };
+        origin = Origin::Snapshot { restored: false, acus };
     }
     let flags = args.embedding.reembed();
     let model = settings.model(&flags.embedding, None);
@@ -79,12 +81,13 @@ async fn clusters(
     let clusters = match settings.clusters().await {
         Ok(clusters) => clusters,
         Err(error) => {
+            // A snapshot that is not restored yet is no mistake; what else may be wrong is said with it.
             let why = match (settings.names_source(), settings.names_snapshot()) {
-                (_, true) => "the snapshot is not restored yet (vecferry restore)",
-                (false, _) if listed => "the source is not named (--source)",
+                (_, true) => in_words(&error),
+                (false, _) if listed => "the source is not named (--source)".to_owned(),
                 _ => return Err(error),
             };
-            return Ok(Err(unread(why.to_owned(), method, settings, cancel).await?));
+            return Ok(Err(unread(why, method, settings, cancel).await?));
         }
     };
     let policy = Policy {

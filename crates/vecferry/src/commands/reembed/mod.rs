@@ -1,5 +1,6 @@
 //! `migrate --method reembed`: asks once, starts one task per bot, and sums up what was proven.
 
+mod check;
 mod consent;
 mod outcome;
 mod outlook;
@@ -10,21 +11,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use vecferry_core::bot::BotKey;
-use vecferry_core::preflight::{Finding, Report, Severity};
-use vecferry_core::reembed::registry::OddItem;
 use vecferry_core::reembed::store::{BotState, MigrationStore, Settings as RunSettings};
-use vecferry_core::reembed::{ReembedOrder, Summary, precheck, run as reembed};
+use vecferry_core::reembed::{ReembedOrder, Summary, run as reembed};
 use vecferry_core::{Error as CoreError, Side};
 
 use super::bots::selection;
-use crate::cli::{Migrate, Reembed};
+use crate::cli::Migrate;
 use crate::error::{Error, Exit, GO_ON};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::services::{self, Services};
-use crate::settings::{RunnerAt, Settings};
+use crate::services;
+use crate::settings::Settings;
 use crate::ui::{Ui, table};
 use crate::units::{count, counted, duration, printable};
+pub(super) use check::check;
 pub(super) use outlook::{Outlook, outlook};
 pub(super) use shop::{Ready, Shop, resolve};
 
@@ -67,36 +67,6 @@ pub(super) async fn embed(
         Ok(summary) => finish(&summary, ui),
         Err(CoreError::Interrupted) => Err(Error::Interrupted { how_to_go_on: GO_ON.into() }),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// What `check` finds before a re-embedding.
-pub(super) async fn check(flags: &Reembed, settings: &Settings) -> Result<Report, Error> {
-    let resolved = resolve(flags, settings).await?;
-    let services = Services::new(settings.aws(&flags.aws));
-    let registry = services.registry(&resolved.registry).await?;
-    let listing = registry.list().await?;
-    let mut checked = vec!["registry".to_owned(), "embedding model".to_owned()];
-    let mut findings: Vec<Finding> = listing.odd.iter().map(odd).collect();
-    let dimensions = resolved.embedder(&services, Side::Target).await?.model().dimensions;
-    if let Some(target) = &resolved.target {
-        checked.push("knowledge table".to_owned());
-        findings.extend(precheck(target, &resolved.knowledge, dimensions).await?);
-    }
-    if let RunnerAt::Ecs(at) = &resolved.tasks.at {
-        checked.push("ECS cluster and task definition".to_owned());
-        services.ecs(at).await.check().await?;
-    }
-    Ok(Report { version: 1, findings, checked, could_not_run: Vec::new() })
-}
-
-fn odd(item: &OddItem) -> Finding {
-    Finding {
-        severity: Severity::Blocker,
-        check: "registry".into(),
-        side: None,
-        what: format!("{} is not understood: {}", item.key, item.why),
-        remedy: "mend the item, or pass --skip-odd to migrate".into(),
     }
 }
 
