@@ -29,9 +29,12 @@ pub(super) async fn left_out(target: &Session) -> Result<Option<String>> {
         return Ok(None);
     }
     let proven = bot_counts(target, &record.id).await?.unwrap_or_default().proven;
+    let bots = |number: usize| format!("{number} {}", if number == 1 { "bot" } else { "bots" });
     Ok(Some(format!(
-        "delta {}: left out are {embedded} bots to be embedded anew ({proven} of them proven) and {removed} bots whose rows were removed; their rows are not the source's",
-        record.id
+        "delta {}: left out are {} to be embedded anew ({proven} of them proven) and {} whose rows were removed; their rows are not the source's",
+        record.id,
+        bots(embedded),
+        bots(removed)
     )))
 }
 

@@ -5,7 +5,7 @@ mod aws;
 use std::collections::BTreeMap;
 
 use vecferry_core::policy::{Method, Policy};
-use vecferry_core::preflight::{Finding, Report, Severity, examine};
+use vecferry_core::preflight::{Finding, NotRun, Report, Severity, examine};
 
 use crate::cli::{self, Check};
 use crate::error::{Error, Exit};
@@ -22,17 +22,24 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
     if args.method == Some(cli::Method::Reembed) {
         return of_reembed(args, settings, ui).await;
     }
+    let method = args.method.map_or(Method::Copy, Into::into);
+    if settings.awaits_restore().await? {
+        return before_restore(method, args, settings, ui).await;
+    }
     let clusters = settings.clusters().await?;
     let policy = Policy {
-        method: Some(args.method.map_or(Method::Copy, Into::into)),
+        method: Some(method),
         follow: settings.follow(&args.follow, &clusters)?,
         ..settings.policy(&args.selection, &args.work)
     };
     let interrupt = Interrupt::listen(ui)?;
     let examined = examine(&clusters, &policy, &interrupt.token).await?;
     let mut report = examined.report;
+    if method == Method::Delta {
+        report.add(super::reembed::check(&args.reembed, settings).await?);
+    }
     let question = aws::Question {
-        method: args.method.map_or(Method::Copy, Into::into),
+        method,
         flags: &args.reembed,
         hosts: [Some(clusters.source.host.clone()), Some(clusters.target.host.clone())],
         index_bytes: examined.index_bytes,
@@ -40,12 +47,37 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
     if let Some(more) = aws::check(question, settings, &interrupt.token).await? {
         report.add(more);
     }
-    if ui.json {
-        ui.data_json(&report)?;
-    } else {
-        ui.data(&render(&report, ui))?;
+    show(&report, "vecferry plan", ui)
+}
+
+/// What can be told while the source is a snapshot that nobody has restored yet: all but the source, before anything
+/// is paid for.
+async fn before_restore(
+    method: Method,
+    args: &Check,
+    settings: &Settings,
+    ui: &Ui,
+) -> Result<Exit, Error> {
+    let interrupt = Interrupt::listen(ui)?;
+    let mut report = match method {
+        Method::Delta => super::reembed::check_without_source(&args.reembed, settings).await?,
+        _ => Report { version: 1, findings: vec![], checked: vec![], could_not_run: vec![] },
+    };
+    report.could_not_run.push(NotRun {
+        check: "source, and both clusters beside each other".into(),
+        why: "the snapshot is not restored yet (vecferry restore; migrate checks again after it)"
+            .into(),
+    });
+    let question = aws::Question {
+        method,
+        flags: &args.reembed,
+        hosts: [None, settings.target_if_named().await?.map(|dsn| dsn.host)],
+        index_bytes: None,
+    };
+    if let Some(more) = aws::check(question, settings, &interrupt.token).await? {
+        report.add(more);
     }
-    Ok(if report.blocks() { Exit::No } else { Exit::Done })
+    show(&report, "vecferry plan, then vecferry restore or migrate", ui)
 }
 
 /// The checks of a re-embedding: the knowledge table, and whether registry, model and runner can be spoken to.
@@ -64,10 +96,14 @@ async fn of_reembed(args: &Check, settings: &Settings, ui: &Ui) -> Result<Exit, 
     if let Some(more) = aws::check(question, settings, &interrupt.token).await? {
         report.add(more);
     }
-    if ui.json {
-        ui.data_json(&report)?;
-    } else {
-        ui.data(&render_before(&report, "vecferry migrate --method reembed --dry-run", ui))?;
+    show(&report, "vecferry migrate --method reembed --dry-run", ui)
+}
+
+/// Shows the report; `next` is the command that follows when nothing blocks.
+fn show(report: &Report, next: &str, ui: &Ui) -> Result<Exit, Error> {
+    match ui.json {
+        true => ui.data_json(report)?,
+        false => ui.data(&render_before(report, next, ui))?,
     }
     Ok(if report.blocks() { Exit::No } else { Exit::Done })
 }
@@ -111,8 +147,24 @@ fn left_out(report: &Report) -> Option<String> {
         reasons.entry(&left.why).or_default().push(&left.check);
     }
     let rows: Vec<_> =
-        reasons.into_iter().map(|(why, checks)| vec![why.into(), checks.join(", ")]).collect();
+        reasons.into_iter().map(|(why, checks)| vec![why.into(), in_words(&checks)]).collect();
     (!rows.is_empty()).then(|| table(&["not checked, as", "checks"], &[], rows))
+}
+
+/// Names of checks, one after the other. What several say before their colon is said once.
+fn in_words(checks: &[&str]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for check in checks {
+        let (kind, rest) = check.split_once(": ").map_or((None, *check), |it| (Some(it.0), it.1));
+        let repeated = kind.is_some() && kind == last;
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(if repeated { rest } else { check });
+        last = kind;
+    }
+    text
 }
 
 fn conclusion(report: &Report, next: &str, ui: &Ui) -> String {
@@ -141,6 +193,13 @@ mod tests {
     use super::*;
     use crate::cli::Output;
     use vecferry_core::Side;
+
+    #[test]
+    fn checks_of_one_kind_name_it_once() {
+        let checks = ["source", "rights: a", "rights: b", "task role: a", "rights: c"];
+        assert_eq!(in_words(&checks), "source, rights: a, b, task role: a, rights: c");
+        assert_eq!(in_words(&[]), "");
+    }
 
     #[test]
     fn a_finding_stands_with_its_remedy_and_the_answer_last() {

@@ -42,7 +42,7 @@ impl Settings {
             ),
             switch_secret: Named::or_unused(self.file.switch_secret.clone()),
             snapshot: self.restores(purpose),
-            encryption_key: Named::Unused,
+            encryption_key: key_named(self.file.restore.temporary.encrypt.as_deref()),
             ..Scope::default()
         };
         scope.account = account_of(&scope);
@@ -101,6 +101,15 @@ fn account_of(scope: &Scope) -> Option<String> {
         .filter_map(|arn| arn.split(':').nth(4))
         .find(|account| !account.is_empty())
         .map(str::to_owned)
+}
+
+/// The key of `[restore] encrypt`, by id or ARN. An alias says nothing of the key that a policy must name.
+fn key_named(key: Option<&str>) -> Named {
+    match key {
+        None => Named::Unused,
+        Some(alias) if alias.contains("alias/") => Named::Unknown,
+        Some(key) => Named::Is(key.rsplit('/').next().unwrap_or(key).to_owned()),
+    }
 }
 
 #[cfg(test)]

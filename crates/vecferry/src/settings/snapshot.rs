@@ -48,6 +48,11 @@ impl Settings {
         Ok(find(&self.account().await, &target).await?)
     }
 
+    /// Whether the source is a snapshot that is not restored yet.
+    pub(crate) async fn awaits_restore(&self) -> Result<bool, Error> {
+        Ok(self.snapshot().is_some() && self.temporary().await?.is_none_or(|one| !one.ready))
+    }
+
     /// The temporary cluster as the source.
     pub(super) async fn of_snapshot(&self, snapshot: &SnapshotSource) -> Result<Dsn, Error> {
         let Some(temporary) = self.temporary().await? else {

@@ -8,7 +8,7 @@ use vecferry_core::reembed::registry::OddItem;
 use vecferry_core::reembed::task::TaskRunner;
 use vecferry_core::{Error as CoreError, Side};
 
-use super::shop::{Resolved, resolve};
+use super::shop::{Resolved, resolve, resolve_with};
 use crate::cli::Reembed;
 use crate::error::Error;
 use crate::services::Services;
@@ -19,7 +19,21 @@ use crate::settings::{EcsAt, RunnerAt, Settings};
 /// # Errors
 /// Settings that cannot be used.
 pub(crate) async fn check(flags: &Reembed, settings: &Settings) -> Result<Report, Error> {
-    let resolved = resolve(flags, settings).await?;
+    look(resolve(flags, settings).await?, flags, settings).await
+}
+
+/// Runs them where the source is not there yet.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub(crate) async fn check_without_source(
+    flags: &Reembed,
+    settings: &Settings,
+) -> Result<Report, Error> {
+    look(resolve_with(flags, settings, None).await?, flags, settings).await
+}
+
+async fn look(resolved: Resolved, flags: &Reembed, settings: &Settings) -> Result<Report, Error> {
     let services = Services::new(settings.aws(&flags.aws));
     let mut report =
         Report { version: 1, findings: vec![], checked: vec![], could_not_run: vec![] };

@@ -24,7 +24,7 @@ use crate::services;
 use crate::settings::Settings;
 use crate::ui::{Ui, table};
 use crate::units::{count, counted, duration, printable};
-pub(super) use check::check;
+pub(super) use check::{check, check_without_source};
 pub(super) use outlook::{Outlook, outlook};
 pub(super) use shop::{Ready, Shop, resolve};
 
