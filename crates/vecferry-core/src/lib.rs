@@ -7,6 +7,7 @@
 //! The core prints nothing, reads no environment and knows no command line: it takes [`policy::Policy`] and
 //! [`policy::Clusters`] and tells what it does through [`report::Reporter`].
 
+mod analyze;
 pub mod bot;
 pub mod cleanup;
 pub mod copy;

@@ -28,7 +28,7 @@ use crate::follow;
 use crate::index::build::{Stage, build_indexes};
 use crate::inspect::{inspect, inspect_server};
 use crate::inventory::Table;
-use crate::pg::{QualifiedName, Session, with_holders};
+use crate::pg::{Session, with_holders};
 use crate::phase::{Phase, Route};
 use crate::policy::{Clusters, Method, Policy};
 use crate::report::{Event, Reporter, Summary, TableSummary};
@@ -436,30 +436,6 @@ impl Run<'_> {
         let records = RelationRecord::all(&self.control, &self.id).await?;
         let rows = |record: &RelationRecord| record.finished.iter().map(|part| part.rows).sum();
         Ok(records.iter().map(|record| (record.relation.oid, rows(record))).collect())
-    }
-
-    /// Statistics and visibility map of every table, so that the planner's first choice is a good one.
-    async fn analyze(&self) -> Result<()> {
-        let sql = "SELECT schema, name FROM vecferry.relation WHERE migration = $1 \
-                   ORDER BY schema, name";
-        for row in self.control.query("read the record's tables", sql, &[&self.id]).await? {
-            self.vacuum("VACUUM (ANALYZE)", &row).await?;
-        }
-        // Autovacuum never analyses a partitioned parent, and its partitions' statistics do not serve it.
-        let sql = include_str!("partitioned_parents.sql");
-        for row in self.control.query("read the partitioned tables", sql, &[&self.id]).await? {
-            self.vacuum("ANALYZE", &row).await?;
-        }
-        Ok(())
-    }
-
-    async fn vacuum(&self, command: &str, row: &tokio_postgres::Row) -> Result<()> {
-        if self.cancel.is_cancelled() {
-            return Err(Error::Interrupted);
-        }
-        let table = QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-        let doing = format!("{} {}", command.to_lowercase(), table.plain());
-        self.control.batch(&doing, &format!("{command} {table}")).await
     }
 
     /// Best effort: the target may be what failed.

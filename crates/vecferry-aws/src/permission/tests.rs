@@ -1,3 +1,5 @@
+//! Policies that IAM takes, with what each purpose needs and nothing besides.
+
 use super::*;
 
 fn known() -> Scope {

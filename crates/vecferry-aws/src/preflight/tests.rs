@@ -1,3 +1,5 @@
+//! What is found from what AWS told, refused and kept to itself.
+
 use vecferry_core::Side;
 use vecferry_core::policy::Method;
 use vecferry_core::preflight::{Report, Severity};

@@ -1,3 +1,5 @@
+//! Which snapshot is proposed, and when nobody can tell.
+
 use super::super::survey::tests::{cluster, snapshot, survey};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Every reason for and against embedding a bot anew.
+
 use super::*;
 use crate::bot::{Splitting, SyncRecord};
 use crate::reembed::registry::OddItem;

@@ -1,3 +1,5 @@
+//! Expressions that are understood, and those that are refused rather than guessed.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Pages, segments, the index, and writes under a condition.
+
 use super::*;
 
 fn table() -> Table {
