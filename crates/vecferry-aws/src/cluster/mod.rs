@@ -25,7 +25,7 @@
 //! the second (`DBClusterAlreadyExistsFault`), which is then no error. The secret is written last: it is there when,
 //! and only when, the cluster can be used.
 //!
-//! [`survey`] reads, [`propose`] decides what would be done (pure), [`restore`] does it, [`find`] finds it again,
+//! [`mod@survey`] reads, [`propose`] decides what would be done (pure), [`mod@restore`] does it, [`find`] finds it again,
 //! [`holdings`] and [`remove`] end it.
 
 mod candidate;

@@ -1,5 +1,5 @@
 //! A deployed Bedrock Chat, found from its CloudFormation stack: which settings its outputs and its task definition's
-//! environment give ([`discover`], pure), and how they are read ([`read`]). Nothing is changed.
+//! environment give ([`mod@discover`], pure), and how they are read ([`mod@read`]). Nothing is changed.
 
 mod discover;
 mod read;
