@@ -92,7 +92,7 @@ impl KnownVectors {
     /// The vectors of those texts that the bot has, in the order of `texts`; `None` for the others. One query, and none
     /// if no hash is met; a caller passes a batch, not a document.
     ///
-    /// A vector of another length than the model's, or with a value that is no number, is not known.
+    /// A vector of another length than the model's, with a value that is no number, or of nothing but zeros is not known.
     ///
     /// # Errors
     /// [`vecferry_core::Error::Postgres`] when the source cannot be read. Nothing is wrong with the texts then: they can
@@ -113,6 +113,7 @@ impl KnownVectors {
             if let (Some(text), Some(Vector(vector))) = (text, vector)
                 && vector.len() == self.dimensions
                 && vector.iter().all(|value| value.is_finite())
+                && vector.iter().any(|value| *value != 0.0)
             {
                 found.insert(text, vector);
             }

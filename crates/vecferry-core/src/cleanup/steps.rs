@@ -165,11 +165,12 @@ impl Facts {
         }
     }
 
-    /// Whose the fence is: it tells itself, and the record of a crossing is older than its fence.
+    /// Whose the fence is: it tells itself, and the record of a crossing is older than its fence. The crossing of a
+    /// copy fences as well as that of a `follow`, where it is asked to.
     fn owner_of_fence(&self, side: Side) -> Owner {
         let told = self.on(side).and_then(|objects| objects.fence_of.as_deref());
         let ours = |one: &Recorded| told.is_none_or(|id| id == one.id) && one.fenced(side);
-        match self.follows().any(ours) {
+        match self.migrations.iter().any(ours) {
             true => Owner::Ours,
             false if self.orphans => Owner::Orphan,
             false => Owner::Other,
@@ -260,7 +261,7 @@ fn source_identities(facts: &Facts) -> Vec<Step> {
 fn fence(facts: &Facts, side: Side) -> Vec<Step> {
     let Some(objects) = facts.on(side).filter(|objects| objects.fence) else { return Vec::new() };
     let owner = facts.owner_of_fence(side);
-    let moved = facts.follows().any(|one| one.cut_over() && !one.rolled_back());
+    let moved = facts.migrations.iter().any(|one| one.cut_over() && !one.rolled_back());
     let effect = match side {
         Side::Source if moved => {
             "lifted: the source takes writes again, and nothing carries them to the target"
@@ -287,7 +288,9 @@ fn unseen(facts: &Facts) -> Vec<Step> {
     };
     let mut steps = Vec::new();
     if let Some(why) = &facts.unreachable {
-        let effect = format!("not looked at: {why}; a copy leaves nothing there");
+        let effect = format!(
+            "not looked at: {why}; all that a copy leaves there is a fence it was asked for"
+        );
         steps.push(keep("source", "all of it".into(), effect));
     }
     for one in facts.follows() {
@@ -307,6 +310,16 @@ fn unseen(facts: &Facts) -> Vec<Step> {
         if one.fenced(Side::Source) {
             steps.push(keep("fence", format!("schema {FENCE}"), there.clone()));
             steps.push(keep("subscription", Link::back(&one.id).name, there));
+        }
+    }
+    for one in facts.migrations.iter().filter(|one| one.method != Method::Follow) {
+        if one.fenced(Side::Source) {
+            let effect = format!(
+                "not looked at on {}; if its cutover was to fence it, a later cleanup with --orphans that reaches it \
+                 removes the fence",
+                one.address
+            );
+            steps.push(keep("fence", format!("schema {FENCE}"), effect));
         }
     }
     steps
@@ -481,6 +494,46 @@ mod tests {
         assert!(fence.leftover.effect.contains("nothing carries them"), "{fence:?}");
         (facts.migrations[0].cutover, facts.orphans) = (None, true);
         assert!(lifted(&facts));
+    }
+
+    #[test]
+    fn a_fence_of_a_copy_goes_with_it_on_both_sides() {
+        let items = QualifiedName::new("public", "items");
+        let fenced = |by: &str| Objects {
+            triggers: vec![(items.clone(), "vecferry_fence".into())],
+            fence: true,
+            fence_of: Some(by.into()),
+            ..Objects::default()
+        };
+        let gone = |facts: &Facts| -> Vec<Side> {
+            let dropped = steps(facts).into_iter().filter(|it| it.action == Action::DropFence);
+            dropped.map(|step| step.leftover.side).collect()
+        };
+        for method in [Method::Copy, Method::Delta] {
+            let mut facts = facts(Phase::Done);
+            facts.migrations[0].method = method;
+            (facts.source, facts.target) = (Some(fenced(OURS)), fenced(OURS));
+            assert_eq!(gone(&facts), [Side::Source], "{method}: only the source was fenced");
+            facts.migrations[0].rollback = Some(Crossed::Finished);
+            assert_eq!(gone(&facts), [Side::Source, Side::Target], "{method}");
+            let lifted = |step: &Step| matches!(step.action, Action::DropTrigger { .. });
+            assert_eq!(steps(&facts).iter().filter(|step| lifted(step)).count(), 2, "{method}");
+            (facts.source, facts.target) = (Some(fenced(THEIRS)), fenced(THEIRS));
+            assert!(gone(&facts).is_empty(), "{method}: another migration's");
+        }
+    }
+
+    #[test]
+    fn a_source_that_a_copy_may_have_fenced_is_named_when_it_is_not_looked_at() {
+        let mut facts = Facts { source: None, ..facts(Phase::Done) };
+        facts.migrations[0].method = Method::Copy;
+        let named = |facts: &Facts| {
+            let mut steps = steps(facts).into_iter().map(|step| step.leftover);
+            steps.any(|found| found.side == Side::Source && found.kind == "fence" && found.kept)
+        };
+        assert!(named(&facts));
+        facts.migrations[0].cutover = None;
+        assert!(!named(&facts));
     }
 
     #[test]

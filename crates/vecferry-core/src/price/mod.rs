@@ -12,9 +12,17 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::operator_file::{self, Kind};
 
 /// The table as published.
 const PUBLISHED: &str = include_str!("prices.toml");
+
+/// What an operator's file may be: the published table is a few KiB.
+const KIND: Kind = Kind {
+    most_bytes: 1 << 20,
+    format: "TOML",
+    too_large: "is it the right file? Prices are a few lines of TOML",
+};
 
 /// What is paid for besides embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,10 +115,10 @@ impl Prices {
     /// These, with the values of a file instead where it has any.
     ///
     /// # Errors
-    /// [`Error::Local`] when the file cannot be read, [`Error::Configuration`] naming every mistake in it.
+    /// [`Error::Local`] when the file cannot be read, [`Error::Configuration`] when it is no regular file, too large or
+    /// not UTF-8, or naming every mistake in it.
     pub fn replaced_by(self, path: &Path) -> Result<Prices> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Local { doing: format!("read {}", path.display()), source })?;
+        let text = operator_file::read(path, &KIND)?;
         self.replaced_with(&text, &path.display().to_string())
     }
 

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Item, Quote};
+use crate::operator_file::Lines;
 
 /// Keys of a price that is written as a table.
 const KEYS: [&str; 4] = ["usd", "as_of", "source", "compared"];
@@ -24,10 +25,8 @@ pub(super) struct Table {
 /// # Errors
 /// Every mistake with its line.
 pub(super) fn read(text: &str, name: &str) -> Result<Table, Vec<String>> {
-    let line = |at: usize| {
-        let before = &text.as_bytes()[..at.min(text.len())];
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
-    };
+    let lines = Lines::of(text);
+    let line = |at: usize| lines.number(at);
     let document = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         vec![format!("line {}: {}", line(at), error.message().to_lowercase())]

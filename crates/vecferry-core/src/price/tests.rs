@@ -81,3 +81,30 @@ fn another_region_is_pointed_out() {
     assert!(!prices.note(Some("us-east-1")).contains("differ"));
     assert!(!prices.note(None).contains("differ"));
 }
+
+#[test]
+fn what_is_no_file_of_prices_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let huge = folder.path().join("huge.toml");
+    std::fs::File::create(&huge).unwrap().set_len(KIND.most_bytes + 1).unwrap();
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+    let read = |path: &Path| Prices::published().unwrap().replaced_by(path);
+    for (path, why) in [
+        (pipe.as_path(), "is not a regular file"),
+        (Path::new("/dev/zero"), "is not a regular file"),
+        (&huge, "is larger than 1 MiB"),
+        (&binary, "is not text in UTF-8"),
+    ] {
+        let Err(Error::Configuration { what, hint }) = read(path) else {
+            panic!("{} was read", path.display())
+        };
+        assert!(what.ends_with(why) && hint.is_some(), "{what}");
+    }
+    assert!(matches!(read(&folder.path().join("none.toml")), Err(Error::Local { .. })));
+    let fine = folder.path().join("fine.toml");
+    std::fs::write(&fine, "secret_month = 0.5").unwrap();
+    assert_eq!(read(&fine).unwrap().usd(Item::SecretMonth), 0.5);
+}

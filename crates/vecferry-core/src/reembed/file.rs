@@ -19,7 +19,6 @@
 //! place and the nearest right word. The file keeps no record of embeddings; the proof is on the target alone.
 
 use std::collections::HashSet;
-use std::io::Read;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -27,6 +26,7 @@ use async_trait::async_trait;
 use super::registry::{BotRegistry, Expected, Listing, Written};
 use crate::bot::{Bot, BotKey, DocumentAddress, Splitting, SyncRecord};
 use crate::error::{Error, Result};
+use crate::operator_file::{self, Kind};
 use tree::{Node, Value};
 
 mod tree;
@@ -49,13 +49,12 @@ const KEYS: [&str; 11] = [
 /// Longest chunk that a file may ask for, in characters: what the largest models take at once.
 const MOST_CHARS: i64 = 100_000;
 
-/// Largest file, in bytes: hundreds of thousands of bots. It is held in memory while it is read.
-const MOST_BYTES: u64 = 64 << 20;
-
-fn unfit(path: &Path, what: &str, hint: &str) -> Error {
-    let what = format!("{} {what}", path.display());
-    Error::Configuration { what, hint: Some(hint.to_owned()) }
-}
+/// What such a file may be: 64 MiB are hundreds of thousands of bots.
+const KIND: Kind = Kind {
+    most_bytes: 64 << 20,
+    format: "TOML or JSON",
+    too_large: "is it the right file? Otherwise divide it by owner",
+};
 
 /// A registry that is a file, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,29 +67,13 @@ impl FileBots {
     /// Reads a file: JSON when its name ends in `.json`, TOML otherwise.
     ///
     /// # Errors
-    /// [`Error::Local`] when it cannot be read, [`Error::Configuration`] when it is no regular file or too large, or
-    /// naming every mistake in it.
+    /// [`Error::Local`] when it cannot be read, [`Error::Configuration`] when it is no regular file, too large or not
+    /// UTF-8, or naming every mistake in it.
     pub fn read(path: &Path) -> Result<FileBots> {
         let local = |source| Error::Local { doing: format!("read {}", path.display()), source };
+        let text = operator_file::read(path, &KIND)?;
         // However it is spelled: folders are relative to it, and their paths are what the source column holds.
         let whole = std::fs::canonicalize(path).map_err(local)?;
-        // Asked before it is opened: opening a pipe waits for somebody who writes into it.
-        let is_file = std::fs::metadata(&whole).map_err(local)?.is_file();
-        if !is_file {
-            let hint = "give a file; what a command prints must be written to one first";
-            return Err(unfit(path, "is not a regular file", hint));
-        }
-        let mut bytes = Vec::new();
-        let opened = std::fs::File::open(&whole).map_err(local)?;
-        // One byte more than it may have, whatever its size was said to be.
-        opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(local)?;
-        if bytes.len() as u64 > MOST_BYTES {
-            let what = format!("is larger than {} MiB", MOST_BYTES >> 20);
-            return Err(unfit(path, &what, "is it the right file? Otherwise divide it by owner"));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| {
-            unfit(path, "is not text in UTF-8", "is it the right file? TOML or JSON is expected")
-        })?;
         FileBots::parse(&text, &whole)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use vecferry_core::cleanup::cleanup;
 use vecferry_core::cutover::decide::Decision;
 use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::cutover::switch::CommandSwitch;
@@ -128,6 +129,27 @@ async fn a_fence_is_raised_where_it_is_asked_for_and_lifted_on_the_way_back() {
     // The next cutover lets the target write again.
     assert_eq!(copied.go(&Options::new(Cutover)).await.end, End::Done);
     copied.assert_writable(&copied.target).await;
+}
+
+#[tokio::test]
+async fn a_cleanup_lifts_the_fence_wherever_it_stands() {
+    let write = "UPDATE items SET source = source";
+    for (name, ways) in [("fence_left", &[Cutover][..]), ("fence_back", &[Cutover, Rollback])] {
+        let copied = Copied::new(name).await;
+        for way in ways {
+            let outcome = copied.go(&Options { fence: true, ..Options::new(*way) }).await;
+            assert_eq!(outcome.end, End::Done, "{outcome:#?}");
+        }
+        let fenced = if ways.len() == 1 { &copied.source } else { &copied.target };
+        assert!(fenced.batch(write).await.is_err(), "{name}: it takes writes");
+        let removed = cleanup(&copied.clusters).await.unwrap();
+        assert!(removed.iter().all(|leftover| !leftover.kept), "{removed:#?}");
+        for database in [&copied.source, &copied.target] {
+            copied.assert_writable(database).await;
+            let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'vecferry%'";
+            assert_eq!(count(database, left).await, 0, "{name}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub struct Piece<T> {
 pub struct Embedded<T> {
     /// The piece's tag.
     pub tag: T,
-    /// Its vector, as long as the model says and of finite numbers, or why the model takes no such text.
+    /// Its vector, as long as the model says, of finite numbers and not all zero, or why the model takes no such text.
     pub vector: Result<Vec<f32>, String>,
 }
 

@@ -135,9 +135,18 @@ impl Caller {
             Some(length) => Err(Why::Permanent(format!(
                 "a vector of {length} dimensions came back instead of {expected}"
             ))),
+            // It has no direction: no search by cosine ever finds its row, in whose place a good one may stand.
+            None if embeddings.vectors.iter().any(|vector| is_zero(vector)) => Err(Why::Permanent(
+                "a vector of nothing but zeros came back, which no search can find".to_owned(),
+            )),
             None => Ok(()),
         }
     }
+}
+
+/// Whether all components are zero, be it that the service said numbers too small for 32 bits.
+fn is_zero(vector: &[f32]) -> bool {
+    vector.iter().all(|number| *number == 0.0)
 }
 
 async fn deliver<T>(

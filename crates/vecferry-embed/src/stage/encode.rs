@@ -72,6 +72,15 @@ fn vector(out: &mut BytesMut, vector: &[f32], numbers: Numbers) {
     }
 }
 
+/// Whether nothing but zeros would be stored: in 16 bits that may be so although no number is zero.
+pub(crate) fn is_stored_as_zero(vector: &[f32], numbers: Numbers) -> bool {
+    vector.iter().all(|&number| match numbers {
+        Numbers::Single => number == 0.0,
+        // Without the sign.
+        Numbers::Half => half(number) & 0x7fff == 0,
+    })
+}
+
 /// A number in IEEE 754's 16 bits, rounded to the nearest, ties to even: what a cast from `vector` to `halfvec` gives.
 fn half(number: f32) -> u16 {
     let bits = number.to_bits();
@@ -133,6 +142,18 @@ mod tests {
         assert_eq!(half(f32::INFINITY), 0x7c00);
         assert_eq!(half(f32::NAN) & 0x7c00, 0x7c00);
         assert_eq!(half(f32::MIN_POSITIVE), 0);
+    }
+
+    #[test]
+    fn what_16_bits_make_zero_is_told_from_what_is_zero() {
+        let of = |vector: &[f32]| {
+            [Numbers::Single, Numbers::Half].map(|numbers| is_stored_as_zero(vector, numbers))
+        };
+        assert_eq!(of(&[0.0, -0.0]), [true, true]);
+        assert_eq!(of(&[1e-60_f64 as f32; 2]), [true, true]);
+        // Half of the smallest half is a tie, which goes to the even one: zero.
+        assert_eq!(of(&[2f32.powi(-25), -1e-9]), [false, true]);
+        assert_eq!(of(&[2f32.powi(-25).next_up(), 0.0]), [false, false]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use tokio_postgres::types::Json;
-use vecferry_core::error::{Error, Result, Side, on};
+use vecferry_core::error::{Class, Error, Result, Side, on};
 
 use super::Stage;
 use super::encode::{self, Row};
@@ -62,12 +62,19 @@ pub struct Chunk {
     pub vector: Vec<f32>,
 }
 
+/// A vector that has no direction once it is stored, so that no search finds its row.
+#[derive(Debug, thiserror::Error)]
+#[error("a vector is nothing but zeros in a column of type {column}, where no search can find it")]
+struct NothingButZeros {
+    column: String,
+}
+
 impl Stage {
     /// Writes a batch. A lost connection is made again and the batch repeated; it is written once.
     ///
     /// # Errors
-    /// [`Error::Refused`] when another run took the bot over meanwhile, [`Error::Bug`] for a vector that is none,
-    /// [`Error::Postgres`] when repeating does not help.
+    /// [`Error::Refused`] when another run took the bot over meanwhile, [`Error::Service`] for a vector that the column
+    /// would hold as zeros, [`Error::Bug`] for one that is none, [`Error::Postgres`] when repeating does not help.
     pub async fn write(&mut self, batch: &Batch) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
@@ -101,7 +108,7 @@ impl Stage {
                 || !chunk.vector.iter().all(|number| number.is_finite())
         };
         match batch.chunks.iter().find(bad) {
-            None => Ok(()),
+            None => self.check_not_zero(batch),
             Some(chunk) => Err(Error::Bug {
                 what: format!(
                     "an embedding of {} numbers, of which {} are finite, came where {dimensions} were asked for",
@@ -110,6 +117,25 @@ impl Stage {
                 ),
             }),
         }
+    }
+
+    /// A vector of zeros would take the place of a row that can be found. Asked here because only here it is known how
+    /// many bits the column has; what is zero in every column is refused when the model answers.
+    fn check_not_zero(&self, batch: &Batch) -> Result<()> {
+        let numbers = self.shape.numbers;
+        let zero = |chunk: &Chunk| encode::is_stored_as_zero(&chunk.vector, numbers);
+        if !batch.chunks.iter().any(zero) {
+            return Ok(());
+        }
+        let column = self.shape.embedding_type.clone();
+        let hint = "choose a model that answers vectors of length 1, or make the column a vector";
+        Err(Error::Service {
+            service: "embedding model",
+            doing: "stage its vectors".to_owned(),
+            class: Class::Operator,
+            source: Box::new(NothingButZeros { column }),
+            hint: Some(hint.to_owned()),
+        })
     }
 
     /// One try, in one transaction. Returns the rows of documents begun.

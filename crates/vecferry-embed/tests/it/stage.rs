@@ -472,6 +472,25 @@ async fn halves_are_rounded_as_the_server_rounds_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vector_that_16_bits_make_zero_is_not_staged() {
+    let halves = ITEMS.replace("vector(4)", "halfvec(4)");
+    for (tables, refused) in [(halves.as_str(), true), (ITEMS, false)] {
+        let database = database(&pair().await.target, tables).await;
+        let (mut stage, _) = Stage::open(place(database.url()), making()).await.unwrap();
+        let mut batch = whole(0, "a", "a", 2);
+        batch.chunks[1].vector = vec![1e-9, 0.0, -1e-20, 0.0];
+        let written = stage.write(&batch).await;
+        assert_eq!(written.is_err(), refused, "{written:?}");
+        if let Err(error) = written {
+            assert_eq!(error.to_string(), "embedding model: cannot stage its vectors");
+            assert_eq!(error.class(), vecferry_core::Class::Operator);
+            let documents = "SELECT count(*) FROM vecferry.staged_document";
+            assert_eq!(number(&database, documents).await, 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_rows_of_a_bot_that_is_gone_are_taken_back() {
     let database = database(&pair().await.target, ITEMS).await;
     let (mut stage, _) = Stage::open(place(database.url()), making()).await.unwrap();

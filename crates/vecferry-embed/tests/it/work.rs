@@ -153,6 +153,21 @@ async fn a_bot_of_which_nothing_is_left_keeps_its_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_answers_zeros_is_refused_and_the_bot_keeps_its_rows() {
+    let database = database(&pair().await.target).await;
+    let before = content(&database).await;
+    let mut bench = Bench::new(database.url(), Tripwire::default());
+    // Not even where losses are accepted: it is the model that is at fault, not the document.
+    bench.bench.policy = LostPolicy::Accept;
+    bench.put("s3://b/a.txt", b"a meaningless text".to_vec());
+    let error = run(&bench, "t1").await.unwrap_err();
+    assert_eq!(error.class(), vecferry_core::Class::Operator);
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(why, "a vector of nothing but zeros came back, which no search can find");
+    assert_eq!(content(&database).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_staged_is_not_paid_for_again_and_what_changed_is() {
     let database = database(&pair().await.target).await;
     let bench = Bench::new(database.url(), Tripwire::default());

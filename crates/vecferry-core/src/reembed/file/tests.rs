@@ -106,7 +106,7 @@ fn what_is_no_file_of_bots_is_refused_at_once() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     let huge = folder.path().join("huge.toml");
-    std::fs::File::create(&huge).unwrap().set_len(MOST_BYTES + 1).unwrap();
+    std::fs::File::create(&huge).unwrap().set_len(KIND.most_bytes + 1).unwrap();
     let binary = folder.path().join("binary.toml");
     std::fs::write(&binary, [0xff, 0xfe]).unwrap();
     for (path, why) in [

@@ -2,6 +2,8 @@
 
 use toml::de::{DeTable, DeValue};
 
+use crate::operator_file::Lines;
+
 /// A value and its place: a line in TOML; in JSON, whose reader keeps no lines, a path such as `bots[2].title`.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -39,10 +41,8 @@ impl Value {
 
 /// Reads TOML; the mistake names its line and shows nothing of it.
 pub(super) fn read_toml(text: &str) -> Result<Node, String> {
-    let line = |at: usize| {
-        let before = &text.as_bytes()[..at.min(text.len())];
-        format!("line {}", 1 + before.iter().filter(|byte| **byte == b'\n').count())
-    };
+    let lines = Lines::of(text);
+    let line = |at: usize| format!("line {}", lines.number(at));
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         format!("{}: {}", line(at), error.message().to_lowercase())

@@ -130,7 +130,7 @@ impl DocumentSource for Shelf {
     }
 }
 
-/// A model of four dimensions: the same text has the same vector.
+/// A model of four dimensions: the same text has the same vector, "meaningless" has zeros, "unspeakable" has none.
 pub(crate) struct Words {
     model: Model,
     pub calls: AtomicU64,
@@ -158,7 +158,12 @@ impl Embedder for Words {
         if texts.iter().any(|text| text.contains("unspeakable")) {
             return Err(Failure::Texts("not this text".into()));
         }
-        let vectors = texts.iter().map(|text| vector(text, self.model.dimensions)).collect();
+        let dimensions = self.model.dimensions;
+        let of = |text: &String| match text.contains("meaningless") {
+            true => vec![1e-60_f64 as f32; dimensions],
+            false => vector(text, dimensions),
+        };
+        let vectors = texts.iter().map(of).collect();
         Ok(Embeddings { vectors, tokens: Some(texts.len() as u64) })
     }
 }

@@ -1,0 +1,88 @@
+//! Files that an operator writes and names, such as bots and prices: how they are read, and how a mistake in one gets
+//! its line. A wrong path must end in a message, so a pipe that nobody writes to, or a device without an end, is not
+//! waited for.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// What a file of one kind may be.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// Largest file, in bytes: it is held in memory while it is read.
+    pub(crate) most_bytes: u64,
+    /// How it is written: `TOML`.
+    pub(crate) format: &'static str,
+    /// What to do about one that is larger.
+    pub(crate) too_large: &'static str,
+}
+
+/// Reads a file as text.
+///
+/// # Errors
+/// [`Error::Local`] when it cannot be read, [`Error::Configuration`] when it is no regular file, too large or not UTF-8.
+pub(crate) fn read(path: &Path, kind: &Kind) -> Result<String> {
+    let local = |source| Error::Local { doing: format!("read {}", path.display()), source };
+    let unfit = |what: &str, hint: String| Error::Configuration {
+        what: format!("{} {what}", path.display()),
+        hint: Some(hint),
+    };
+    // Asked before it is opened: opening a pipe waits for somebody who writes into it.
+    let is_file = std::fs::metadata(path).map_err(local)?.is_file();
+    if !is_file {
+        let hint = "give a file; what a command prints must be written to one first";
+        return Err(unfit("is not a regular file", hint.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(path).map_err(local)?;
+    // One byte more than it may have, whatever its size was said to be.
+    opened.take(kind.most_bytes + 1).read_to_end(&mut bytes).map_err(local)?;
+    if bytes.len() as u64 > kind.most_bytes {
+        let what = format!("is larger than {} MiB", kind.most_bytes >> 20);
+        return Err(unfit(&what, kind.too_large.to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        let hint = format!("is it the right file? {} is expected", kind.format);
+        unfit("is not text in UTF-8", hint)
+    })
+}
+
+/// Where lines begin in a text, so that a mistake can name its line. The text is read once, however many places are
+/// asked for: a file of bots has as many as it has values.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// Place of each line feed, ascending.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    /// The lines of a text.
+    pub(crate) fn of(text: &str) -> Lines {
+        let bytes = text.bytes().enumerate();
+        Lines { ends: bytes.filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect() }
+    }
+
+    /// The number of the line, from 1, in which the byte at this place stands; beyond the end, the last line. A line feed
+    /// belongs to the line that it ends.
+    pub(crate) fn number(&self, at: usize) -> usize {
+        1 + self.ends.partition_point(|end| *end < at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_the_line_that_counting_from_the_start_finds() {
+        for text in ["", "\n", "one", "a\nbc\r\n\n\nd", "ż\nó\n", "\n\nlast"] {
+            let lines = Lines::of(text);
+            for at in 0..text.len() + 3 {
+                let before = &text.as_bytes()[..at.min(text.len())];
+                let counted = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+                assert_eq!(lines.number(at), counted, "{at} in {text:?}");
+            }
+        }
+    }
+}
