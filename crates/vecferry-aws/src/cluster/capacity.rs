@@ -21,7 +21,7 @@ pub(super) async fn raise(
     waiting: &mut Waiting<'_>,
 ) -> Result<()> {
     if let (None, Some(now)) = (before(cluster), cluster.capacity) {
-        rds.tag(&cluster.arn, CAPACITY, &now.to_string()).await?;
+        rds.tag(&cluster.arn, &[(CAPACITY, now.to_string().as_str())]).await?;
     }
     waiting.doing(format!("raise the capacity of {} to {wanted} ACUs", cluster.id));
     set(rds, &cluster.id, wanted, waiting).await

@@ -10,6 +10,7 @@ use super::names::{self, TargetName};
 use super::owner::{Belongs, Owner};
 use super::rds::Rds;
 use super::secret::Secrets;
+use super::step::is_ready;
 use super::survey::target_among;
 use crate::account::Account;
 use crate::secret::database_from;
@@ -35,7 +36,7 @@ pub struct Temporary {
     pub capacity: Option<Capacity>,
     /// Name of the secret by which one logs in.
     pub secret: String,
-    /// Whether it can be used: the secret is written last.
+    /// Whether it can be used: its password is noted to be the one in the secret.
     pub ready: bool,
 }
 
@@ -88,8 +89,9 @@ pub async fn find(
             Belongs::Perhaps(_) => return Err(ambiguous(target, identifier, &cluster.id)),
             Belongs::No => continue,
         };
-        let usable =
-            cluster.status == "available" && secrets.exists(&names::secret(migration)).await?;
+        let secret = secrets.version(&names::secret(migration)).await?;
+        let usable = cluster.status == "available"
+            && secret.is_some_and(|version| is_ready(cluster, &version));
         let temporary = Temporary::of(cluster, migration, usable);
         if usable {
             return Ok(Some(temporary));

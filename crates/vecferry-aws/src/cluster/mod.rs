@@ -17,14 +17,16 @@
 //! | snapshot (only if asked for) | manual snapshot `vecferry-…`, tagged | waits for it |
 //! | cluster | the cluster `vecferry-…`, tagged | waits for it |
 //! | instance | its only instance, tagged | waits for it |
-//! | password | nothing: only this process knows it | sets another one |
-//! | secret | `vecferry/<id>` with address and password | is done |
+//! | secret | `vecferry/<id>` with address and a new password | sets that password |
+//! | password | the cluster's master password, which is the secret's | sets it again |
+//! | ready | tag `vecferry:ready` on the cluster = version of the secret whose password was set | is done |
 //! | target's capacity (only if asked for) | tag `vecferry:capacity` with the values before, then the new ones | keeps the tag, sets them again |
 //!
 //! The id is made first and kept where it can be read at once, because everything else is eventually consistent: a
 //! cluster whose creation nobody has heard of yet has the same name when it is asked for a second time, and RDS refuses
-//! the second (`DBClusterAlreadyExistsFault`), which is then no error. The secret is written last: it is there when,
-//! and only when, the cluster can be used.
+//! the second (`DBClusterAlreadyExistsFault`), which is then no error. Two runs that go on
+//! with one restore at the same time set the same password, which is the one in the secret whoever made it; the cluster
+//! can be used when, and only when, `vecferry:ready` names the current version of that secret.
 //!
 //! [`mod@survey`] reads, [`propose`] decides what would be done (pure), [`mod@restore`] does it, [`find`] finds it again,
 //! [`holdings`] and [`remove`] end it.

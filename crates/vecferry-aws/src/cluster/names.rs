@@ -15,6 +15,8 @@ pub(super) const TARGET_CLUSTER: &str = "vecferry:target-cluster";
 pub(super) const SNAPSHOT: &str = "vecferry:snapshot";
 /// When it was taken, RFC 3339.
 pub(super) const SNAPSHOT_TIME: &str = "vecferry:snapshot-time";
+/// Version of the secret whose password was set; written last.
+pub(super) const READY: &str = "vecferry:ready";
 /// On the target's cluster: its capacity before it was raised, `least-most` in ACUs.
 pub(super) const CAPACITY: &str = "vecferry:capacity";
 /// On the target's cluster, followed by the database: the id of the restore that was begun for it.

@@ -220,9 +220,10 @@ impl Rds {
     }
 
     /// Adds tags, or changes their values.
-    pub(super) async fn tag(&self, arn: &str, key: &str, value: &str) -> Result<()> {
-        let tag = Tag::builder().key(key).value(value).build();
-        let request = self.client.add_tags_to_resource().resource_name(arn).tags(tag);
+    pub(super) async fn tag(&self, arn: &str, tags: &[(&str, &str)]) -> Result<()> {
+        let tag = |(key, value): &(&str, &str)| Tag::builder().key(*key).value(*value).build();
+        let tags = tags.iter().map(tag).collect();
+        let request = self.client.add_tags_to_resource().resource_name(arn).set_tags(Some(tags));
         request.send().await.map(drop).map_err(|error| refused(format!("tag {arn}"), &error))
     }
 

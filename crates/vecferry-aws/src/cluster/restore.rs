@@ -8,7 +8,7 @@ use vecferry_core::{Error, Result, Side};
 use super::capacity;
 use super::facts::{Cluster, Instance};
 use super::found::Temporary;
-use super::names::{MIGRATION, SNAPSHOT, SNAPSHOT_TIME, TARGET, TARGET_CLUSTER};
+use super::names::{MIGRATION, READY, SNAPSHOT, SNAPSHOT_TIME, TARGET, TARGET_CLUSTER};
 use super::owner::{self, Owner};
 use super::progress::Report;
 use super::proposal::{Origin, Proposal};
@@ -36,7 +36,7 @@ pub async fn restore(
         secrets: Secrets::new(account),
         proposal,
         database,
-        password: None,
+        password_set: None,
         target: None,
     };
     let mut waiting = Waiting::new(patience, report, cancel);
@@ -55,8 +55,8 @@ struct Run<'a> {
     secrets: Secrets,
     proposal: &'a Proposal,
     database: &'a str,
-    /// The password that this process has set.
-    password: Option<String>,
+    /// The version of the secret whose password this process has set.
+    password_set: Option<String>,
     /// The target's cluster, once it was seen to carry the id.
     target: Option<Cluster>,
 }
@@ -97,7 +97,7 @@ impl Run<'_> {
 
     /// What there is, as far as the next step depends on it.
     async fn look(&mut self) -> Result<Seen> {
-        let mut seen = Seen { password_set: self.password.is_some(), ..Seen::default() };
+        let mut seen = Seen { password_set: self.password_set.clone(), ..Seen::default() };
         if self.target.is_none() {
             self.target = self.reserved().await?;
         }
@@ -124,7 +124,9 @@ impl Run<'_> {
         let settled = cluster.status == "available"
             && !seen.instances.is_empty()
             && seen.instances.iter().all(|instance| instance.status == "available");
-        seen.secret = settled && self.secrets.exists(&self.proposal.secret).await?;
+        if settled {
+            seen.secret = self.secrets.version(&self.proposal.secret).await?;
+        }
         Ok(seen)
     }
 
@@ -164,7 +166,8 @@ impl Run<'_> {
         match (step, &seen.cluster, &seen.snapshot) {
             (Step::Reserve, ..) => {
                 let arn = &proposal.target_cluster.arn;
-                self.rds.tag(arn, &proposal.target.reservation(), &proposal.migration).await
+                let key = proposal.target.reservation();
+                self.rds.tag(arn, &[(key.as_str(), proposal.migration.as_str())]).await
             }
             (Step::TakeSnapshot, ..) => match &proposal.origin {
                 Origin::Cluster { cluster, snapshot, .. } => {
@@ -195,16 +198,22 @@ impl Run<'_> {
                 let tags = inherited(cluster);
                 self.rds.create_instance(&proposal.instance, cluster, &proposal.class, &tags).await
             }
-            (Step::SetPassword, Some(cluster), _) => {
-                let password = password()?;
-                self.rds.set_password(cluster, &password).await?;
-                self.password = Some(password);
-                Ok(())
-            }
             (Step::WriteSecret, Some(cluster), _) => {
                 let tags = inherited(cluster);
-                let words = (self.database, self.password.as_deref().unwrap_or_default());
-                self.secrets.write(&proposal.secret, cluster, words, &tags).await
+                let words = (self.database, password()?);
+                self.secrets.create(&proposal.secret, cluster, words, &tags).await
+            }
+            (Step::SetPassword, Some(cluster), _) => {
+                // Not one that this process has made: whoever else restores sets the same.
+                let (version, password) = self.secrets.password(&proposal.secret).await?;
+                self.rds.set_password(cluster, &password).await?;
+                self.password_set = Some(version);
+                Ok(())
+            }
+            (Step::Ready { version }, Some(cluster), _) => {
+                // The migration's id besides: vecferry may only write tags that come with it.
+                let id = proposal.migration.as_str();
+                self.rds.tag(&cluster.arn, &[(MIGRATION, id), (READY, version)]).await
             }
             // The other steps do nothing, and these three are only taken with what they are about.
             _ => Ok(()),
@@ -218,8 +227,9 @@ impl Run<'_> {
             Step::TakeSnapshot => format!("take the snapshot {cluster}"),
             Step::Restore => format!("restore the cluster {cluster}"),
             Step::CreateInstance => format!("create the instance {instance}"),
-            Step::SetPassword => format!("set a new master password of {cluster}"),
-            Step::WriteSecret => format!("write the secret {secret}"),
+            Step::WriteSecret => format!("make the secret {secret}"),
+            Step::SetPassword => format!("set the master password of {cluster}"),
+            Step::Ready { .. } => format!("note on {cluster} that it can be used"),
             Step::Wait { what, id, .. } => format!("wait for the {what} {id}"),
             Step::Done => "finish".to_owned(),
         }

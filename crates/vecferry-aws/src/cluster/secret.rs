@@ -6,7 +6,7 @@ use aws_lc_rs::rand;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
-use vecferry_core::{Error, Result};
+use vecferry_core::{Error, Result, Side};
 
 use super::facts::Cluster;
 use super::names;
@@ -50,17 +50,43 @@ impl Secrets {
         Secrets { client: Client::new(account.config()) }
     }
 
-    /// Whether there is a secret of this name that is not being deleted.
-    pub(super) async fn exists(&self, name: &str) -> Result<bool> {
+    /// The version that is current of the secret of this name, unless it is being deleted.
+    pub(super) async fn version(&self, name: &str) -> Result<Option<String>> {
         match self.client.describe_secret().secret_id(name).send().await {
-            Ok(answer) => Ok(answer.deleted_date().is_none()),
+            Ok(answer) if answer.deleted_date().is_some() => Ok(None),
+            Ok(answer) => Ok(answer
+                .version_ids_to_stages()
+                .into_iter()
+                .flatten()
+                .find(|(_, stages)| stages.iter().any(|stage| stage == "AWSCURRENT"))
+                .map(|(version, _)| version.clone())),
             Err(error)
                 if error.as_service_error().and_then(ProvideErrorMetadata::code)
                     == Some("ResourceNotFoundException") =>
             {
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(failed(SERVICE, format!("look at the secret {name}"), &error)),
+        }
+    }
+
+    /// The password in the secret, after its version.
+    pub(super) async fn password(&self, name: &str) -> Result<(String, String)> {
+        let answer = self.client.get_secret_value().secret_id(name).send().await;
+        let answer =
+            answer.map_err(|error| failed(SERVICE, format!("read the secret {name}"), &error))?;
+        let text: Option<serde_json::Value> =
+            answer.secret_string().and_then(|text| serde_json::from_str(text).ok());
+        let password = text.as_ref().and_then(|text| text.get("password")?.as_str());
+        match (answer.version_id(), password) {
+            (Some(version), Some(password)) => Ok((version.to_owned(), password.to_owned())),
+            _ => Err(Error::Refused {
+                side: Side::Source,
+                what: format!("the secret {name} holds no password any more"),
+                hint: Some(
+                    "delete it and run `vecferry restore` again: it makes another".to_owned(),
+                ),
+            }),
         }
     }
 
@@ -88,34 +114,31 @@ impl Secrets {
         Ok(found)
     }
 
-    /// Writes the secret of the cluster; over one that is there, whose password is not the cluster's any more.
-    pub(super) async fn write(
+    /// Makes the secret of the cluster. One that is there stays as it is: another process may have set its password.
+    pub(super) async fn create(
         &self,
         name: &str,
         cluster: &Cluster,
-        (database, password): (&str, &str),
+        (database, password): (&str, String),
         tags: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let text = text(cluster, database, password);
         let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
         let request = self
             .client
             .create_secret()
             .name(name)
             .description("vecferry's temporary cluster; `vecferry cleanup` removes both")
-            .secret_string(&text)
+            .secret_string(text(cluster, database, &password))
             .set_tags(Some(tags.collect()));
-        let doing = || format!("write the secret {name}");
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error)
                 if error.as_service_error().and_then(ProvideErrorMetadata::code)
                     == Some("ResourceExistsException") =>
             {
-                let put = self.client.put_secret_value().secret_id(name).secret_string(text);
-                put.send().await.map(drop).map_err(|error| failed(SERVICE, doing(), &error))
+                Ok(())
             }
-            Err(error) => Err(failed(SERVICE, doing(), &error)),
+            Err(error) => Err(failed(SERVICE, format!("make the secret {name}"), &error)),
         }
     }
 

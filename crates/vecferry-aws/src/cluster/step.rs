@@ -4,6 +4,7 @@
 use vecferry_core::{Error, Side};
 
 use super::facts::{Cluster, Instance, Snapshot};
+use super::names::READY;
 use super::proposal::{Origin, Proposal};
 
 /// What there is now of what is to be made.
@@ -17,10 +18,10 @@ pub(super) struct Seen {
     pub(super) cluster: Option<Cluster>,
     /// Its instances that are there.
     pub(super) instances: Vec<Instance>,
-    /// Whether the secret is there.
-    pub(super) secret: bool,
-    /// Whether this process has set a password.
-    pub(super) password_set: bool,
+    /// Version of the secret, if it is there.
+    pub(super) secret: Option<String>,
+    /// Version of the secret whose password this process has set.
+    pub(super) password_set: Option<String>,
 }
 
 /// What to do next.
@@ -34,10 +35,15 @@ pub(super) enum Step {
     Restore,
     /// Give it its instance.
     CreateInstance,
-    /// Set the master password.
-    SetPassword,
-    /// Write the secret.
+    /// Make the secret, with a new password.
     WriteSecret,
+    /// Set the master password to the one in the secret.
+    SetPassword,
+    /// Note on the cluster from which version of the secret its password is.
+    Ready {
+        /// That version.
+        version: String,
+    },
     /// Wait until this leaves its state.
     Wait {
         /// `snapshot`, `cluster`, `instance`.
@@ -93,14 +99,20 @@ pub(super) fn next(proposal: &Proposal, seen: &Seen) -> Result<Step, Error> {
             return Ok(step);
         }
     }
-    Ok(match (seen.secret, seen.password_set) {
-        (true, _) => Step::Done,
-        (false, false) => Step::SetPassword,
-        (false, true) if cluster.password_pending => {
+    let Some(version) = &seen.secret else { return Ok(Step::WriteSecret) };
+    Ok(match seen.password_set.as_ref() == Some(version) {
+        _ if is_ready(cluster, version) => Step::Done,
+        false => Step::SetPassword,
+        true if cluster.password_pending => {
             wait("cluster", &cluster.id, "resetting-master-credentials")
         }
-        (false, true) => Step::WriteSecret,
+        true => Step::Ready { version: version.clone() },
     })
+}
+
+/// Whether the cluster's password is known to be the one in this version of its secret.
+pub(super) fn is_ready(cluster: &Cluster, version: &str) -> bool {
+    cluster.tags.get(READY).is_some_and(|noted| noted == version)
 }
 
 /// Whether the cluster makes its instances itself, as a multi-AZ cluster does.
@@ -185,19 +197,25 @@ mod tests {
         seen.instances = vec![instance("configuring-enhanced-monitoring")];
         assert_eq!(step(&seen), wait("instance", "i", "configuring-enhanced-monitoring"));
         seen.instances = vec![instance("available")];
+        assert_eq!(step(&seen), Step::WriteSecret);
+        seen.secret = Some("v1".into());
         assert_eq!(step(&seen), Step::SetPassword);
-        seen.password_set = true;
+        seen.password_set = seen.secret.clone();
         made.password_pending = true;
         seen.cluster = Some(made.clone());
         assert_eq!(step(&seen), wait("cluster", "c", "resetting-master-credentials"));
         made.password_pending = false;
+        seen.cluster = Some(made.clone());
+        assert_eq!(step(&seen), Step::Ready { version: "v1".into() });
+        made.tags.insert(READY.to_owned(), "v1".into());
         seen.cluster = Some(made);
-        assert_eq!(step(&seen), Step::WriteSecret);
-        seen.secret = true;
         assert_eq!(step(&seen), Step::Done);
-        // Another process has set it: only the secret counts.
-        seen.password_set = false;
+        // Another process has set it: what is noted counts.
+        seen.password_set = None;
         assert_eq!(step(&seen), Step::Done);
+        // The secret was made anew, or has another password now.
+        seen.secret = Some("v2".into());
+        assert_eq!(step(&seen), Step::SetPassword);
     }
 
     #[test]

@@ -28,7 +28,9 @@ async fn the_final_snapshot_becomes_a_cluster_beside_the_target() {
     let instances = place.rds.instances();
     let instance = instances.iter().find(|one| one.cluster == made.id).unwrap();
     assert_eq!((instance.class.as_str(), instance.public), ("db.serverless", false));
-    assert_eq!(instance.tags, made.tags);
+    let mut tags = made.tags.clone();
+    assert!(tags.remove("vecferry:ready").is_some(), "written last");
+    assert_eq!(instance.tags, tags);
     assert_eq!(place.made().await, (1, 1, 1));
 
     let dsn = temporary.dsn(&place.account).await.unwrap();
@@ -220,4 +222,48 @@ async fn a_cluster_of_the_same_name_without_our_tags_is_left_alone() {
     let error = outcome.unwrap_err();
     assert!(error.to_string().contains("does not carry the tags"), "{error}");
     assert_eq!(place.rds.count("ModifyDBCluster"), 0);
+}
+
+/// The password in the secret of this name.
+async fn kept(place: &Place, secret: &str) -> String {
+    let client = aws_sdk_secretsmanager::Client::new(place.account.config());
+    let secret = client.get_secret_value().secret_id(secret).send().await.unwrap();
+    let text: serde_json::Value = serde_json::from_str(secret.secret_string().unwrap()).unwrap();
+    text["password"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn two_runs_at_once_leave_the_password_that_the_secret_holds() {
+    for _ in 0..4 {
+        let place = Place::new().await;
+        let proposal = place.propose(&Wishes::default()).await;
+        let (report, cancel) = (|_: &Progress| {}, tokio_util::sync::CancellationToken::new());
+        let both = (&report as _, &cancel);
+        let run = || {
+            let patience = super::patience();
+            vecferry_aws::cluster::restore(&place.account, &proposal, "postgres", patience, both)
+        };
+        let (one, other) = tokio::join!(run(), run());
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!((&one, place.made().await), (&other, (1, 1, 1)));
+        let password = place.rds.cluster(&one.cluster).unwrap().password.unwrap();
+        assert_eq!(kept(&place, &one.secret).await, password);
+        assert_eq!(place.find().await, Some(one));
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_says_something_else_is_no_proof_that_the_cluster_can_be_used() {
+    let place = Place::new().await;
+    let made = place.restore(&Wishes::default()).await.0.unwrap();
+    // As somebody else leaves it, or a run of a version before the note.
+    let client = aws_sdk_secretsmanager::Client::new(place.account.config());
+    let text =
+        r#"{"username": "postgres", "password": "another-one-of-32-characters", "dbname": "d"}"#;
+    client.put_secret_value().secret_id(&made.secret).secret_string(text).send().await.unwrap();
+    assert!(!place.find().await.unwrap().ready);
+    place.restore(&Wishes::default()).await.0.unwrap();
+    let cluster = place.rds.cluster(&made.cluster).unwrap();
+    assert_eq!(cluster.password.as_deref(), Some("another-one-of-32-characters"));
+    assert!(place.find().await.unwrap().ready);
 }
