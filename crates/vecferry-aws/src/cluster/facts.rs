@@ -75,6 +75,27 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Whether it is in a state of which it is known that its data is there and stays: one that is being deleted, or
+    /// cannot be opened, is as good as gone
+    /// (<https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/accessing-monitoring.html>).
+    pub(super) fn lasts(&self) -> bool {
+        const LASTING: [&str; 12] = [
+            "available",
+            "backing-up",
+            "backtracking",
+            "configuring-iam-database-auth",
+            "maintenance",
+            "modifying",
+            "renaming",
+            "resetting-master-credentials",
+            "starting",
+            "stopped",
+            "stopping",
+            "upgrading",
+        ];
+        LASTING.contains(&self.status.as_str())
+    }
+
     /// Whether this is an address of it, of a reader or under another name.
     pub(super) fn is_at(&self, host: &str, port: u16) -> bool {
         let here = |other: &String| other.eq_ignore_ascii_case(host);

@@ -95,12 +95,9 @@ pub(super) fn decide(inventory: &Inventory, owner: Owner<'_>) -> Vec<Holding> {
     for one in inventory.snapshots.iter().filter(|one| one.kind == "manual") {
         if let Some(base) = Holding::of(Kind::Snapshot, (&one.id, &one.arn), owner, &one.tags) {
             let base = Holding { status: Some(one.status.clone()), ..base };
-            found.push(match inventory.clusters.iter().any(|cluster| one.is_of(cluster)) {
-                true => base,
-                // What of the cluster is left may be this alone.
-                false => {
-                    base.keep(format!("its cluster {} is gone: delete it yourself", one.cluster))
-                }
+            found.push(match alone(one, &inventory.clusters) {
+                None => base,
+                Some(why) => base.keep(format!("{why}: delete it yourself")),
             });
         }
     }
@@ -171,6 +168,15 @@ fn foreign<'a>(cluster: &'a Cluster, inventory: &Inventory) -> Option<&'a String
         instance.is_none_or(|one| one.tags.get(MIGRATION) == cluster.tags.get(MIGRATION))
     };
     cluster.members.iter().find(|name| !made_by_rds && !ours(name))
+}
+
+/// Why this snapshot may be all that is, or soon will be, left of its cluster.
+pub(super) fn alone(snapshot: &Snapshot, clusters: &[Cluster]) -> Option<String> {
+    match clusters.iter().find(|cluster| snapshot.is_of(cluster)) {
+        Some(cluster) if cluster.lasts() => None,
+        Some(cluster) => Some(format!("its cluster {} is {}", cluster.id, cluster.status)),
+        None => Some(format!("its cluster {} is gone", snapshot.cluster)),
+    }
 }
 
 /// What was noted on, and changed at, the target's cluster.
@@ -273,7 +279,13 @@ mod tests {
             Snapshot { tags: tags(OURS), ..snapshot("taken", "gone", "2026-01-01T00:00:00Z") };
         let automated = Snapshot { kind: "automated".into(), ..taken.clone() };
         let inventory = Inventory { snapshots: vec![taken, automated], ..Inventory::default() };
-        let found = kinds(&inventory, Some(&cluster("target")));
-        assert_eq!(found, [(Kind::Snapshot, "taken".to_owned(), true)]);
+        let kept = [(Kind::Snapshot, "taken".to_owned(), true)];
+        assert_eq!(kinds(&inventory, Some(&cluster("target"))), kept);
+        for (status, stays) in [("deleting", true), ("failed", true), ("stopped", false)] {
+            let source = Cluster { status: status.into(), ..cluster("gone") };
+            let inventory = Inventory { clusters: vec![source], ..inventory.clone() };
+            let found = kinds(&inventory, Some(&cluster("target")));
+            assert_eq!(found, [(Kind::Snapshot, "taken".to_owned(), stays)], "{status}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use vecferry_core::Result;
 
 use super::capacity;
-use super::holding::{Holding, Inventory, Kind, decide};
+use super::holding::{Holding, Inventory, Kind, alone, decide};
 use super::names::TargetName;
 use super::owner::Owner;
 use super::progress::Report;
@@ -64,7 +64,7 @@ pub async fn remove(
                 waiting.doing(format!("delete the secret {id}"));
                 secrets.delete(arn).await?;
             }
-            Kind::Snapshot => snapshot_gone(&rds, id, &mut waiting).await?,
+            Kind::Snapshot => snapshot_gone(&rds, holding, &mut waiting).await?,
             Kind::Reservation => rds.untag(arn, &target.reservation()).await?,
         }
     }
@@ -111,14 +111,43 @@ async fn cluster_gone(rds: &Rds, holding: &Holding, waiting: &mut Waiting<'_>) -
     }
 }
 
-/// Deletes the snapshot once it can be: one that is being taken cannot.
-async fn snapshot_gone(rds: &Rds, id: &str, waiting: &mut Waiting<'_>) -> Result<()> {
+/// Deletes the snapshot once it can be: one that is being taken cannot. Its cluster is looked at right before each try,
+/// because a deletion may have begun since the list: what is left of the data may be this snapshot alone.
+async fn snapshot_gone(rds: &Rds, holding: &Holding, waiting: &mut Waiting<'_>) -> Result<()> {
+    let id = &holding.id;
     waiting.doing(format!("delete the snapshot {id}"));
     loop {
         waiting.check()?;
-        match rds.delete_snapshot(id).await {
-            Ok(()) => return Ok(()),
-            Err(error) => waiting.pause_after(error).await?,
-        }
+        let why = match still_alone(rds, holding).await {
+            Ok(Now::Gone) => return Ok(()),
+            Ok(Now::Spare) => match rds.delete_snapshot(id).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            },
+            Ok(Now::Alone(why)) => {
+                waiting.doing(format!("keep the snapshot {id}: {why}"));
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        waiting.pause_after(why).await?;
     }
+}
+
+/// What a snapshot is at this moment.
+enum Now {
+    /// Not there any more, or not ours.
+    Gone,
+    /// Its cluster is there and stays.
+    Spare,
+    /// It may be all that is left, and why.
+    Alone(String),
+}
+
+async fn still_alone(rds: &Rds, holding: &Holding) -> Result<Now> {
+    let Some(snapshot) = rds.snapshot(&holding.id).await? else { return Ok(Now::Gone) };
+    if !holding.is_still(&snapshot.tags) {
+        return Ok(Now::Gone);
+    }
+    Ok(alone(&snapshot, &rds.clusters().await?).map_or(Now::Spare, Now::Alone))
 }

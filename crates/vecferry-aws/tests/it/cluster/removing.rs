@@ -113,3 +113,25 @@ async fn a_protected_cluster_is_refused_with_the_services_words() {
     let said = vecferry_core::error::on_one_line(&error);
     assert!(said.contains("deletion protection"), "{said}");
 }
+
+#[tokio::test]
+async fn a_snapshot_stays_when_its_cluster_is_on_its_way_out() {
+    let place = full().await;
+    let found = list(&place).await;
+    assert!(found.iter().any(|one| one.kind == Kind::Snapshot && !one.kept), "{found:?}");
+    // Somebody deletes the source between the list and the removal.
+    let mut live = place.rds.cluster("live").unwrap();
+    live.status = "deleting".into();
+    place.rds.replace_cluster(live);
+    let told = std::sync::Mutex::new(Vec::new());
+    let report = |progress: &Progress| told.lock().unwrap().push(format!("{progress:?}"));
+    let cancel = CancellationToken::new();
+    let both = (&report as _, &cancel);
+    remove(&place.account, &place.target, &found, patience(), both).await.unwrap();
+    assert_eq!(place.rds.count("DeleteDBClusterSnapshot"), 0);
+    let kept = list(&place).await;
+    let [kept] = &kept[..] else { panic!("{kept:?}") };
+    assert!(kept.kind == Kind::Snapshot && kept.kept, "{kept:?}");
+    assert!(kept.effect.contains("live is deleting"), "{}", kept.effect);
+    assert!(told.into_inner().unwrap().iter().any(|one| one.contains("keep the snapshot")));
+}
