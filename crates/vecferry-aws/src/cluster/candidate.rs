@@ -48,6 +48,8 @@ pub fn candidates(survey: &Survey) -> Vec<Candidate> {
     let temporary = |snapshot: &Snapshot| {
         survey.clusters.iter().any(|one| snapshot.is_of(one) && is_ours(&one.tags))
     };
+    // One of an earlier migration that was kept is a snapshot like any other.
+    let (owner, reserved) = (survey.owner(), survey.owner().reserved());
     let mut found: Vec<Candidate> = survey
         .snapshots
         .iter()
@@ -56,7 +58,7 @@ pub fn candidates(survey: &Survey) -> Vec<Candidate> {
         .map(|snapshot| Candidate {
             cluster_gone: !survey.clusters.iter().any(|one| snapshot.is_of(one)),
             same_vpc: survey.vpc.as_ref() == Some(&snapshot.vpc),
-            taken_for_this: survey.owner().migration(&snapshot.tags).is_some(),
+            taken_for_this: reserved.is_some() && owner.migration(&snapshot.tags) == reserved,
             snapshot: snapshot.clone(),
         })
         .collect();

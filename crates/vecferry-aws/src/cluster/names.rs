@@ -13,6 +13,8 @@ pub(super) const TARGET: &str = "vecferry:target";
 pub(super) const TARGET_CLUSTER: &str = "vecferry:target-cluster";
 /// ARN of the snapshot that was restored.
 pub(super) const SNAPSHOT: &str = "vecferry:snapshot";
+/// Identifier of the cluster it was taken of.
+pub(super) const SOURCE_CLUSTER: &str = "vecferry:source-cluster";
 /// When it was taken, RFC 3339.
 pub(super) const SNAPSHOT_TIME: &str = "vecferry:snapshot-time";
 /// Version of the secret whose password was set; written last.

@@ -164,6 +164,9 @@ pub enum Undecided {
     /// Another snapshot was restored already.
     #[error("a temporary cluster restored from {0} stands for this target")]
     Another(String),
+    /// A snapshot was taken for this migration, of another cluster than the one that is named now.
+    #[error("a snapshot of {0} was taken for this target already")]
+    TakenOfAnother(String),
     /// Several temporary clusters.
     #[error("several temporary clusters stand for this target: {}", .0.join(", "))]
     Crowd(Vec<String>),
@@ -191,7 +194,7 @@ impl Undecided {
             Undecided::NothingToTake => "pass --source-cluster ID of a cluster that is there",
             Undecided::IsTarget(_) => "name the cluster whose data is wanted",
             Undecided::NeedsClass => "pass --instance-class, for example db.m6gd.large",
-            Undecided::Another(_) | Undecided::Crowd(_) => {
+            Undecided::Another(_) | Undecided::TakenOfAnother(_) | Undecided::Crowd(_) => {
                 "use it, or remove it with `vecferry cleanup` first"
             }
             Undecided::Capacity(_) => {
@@ -206,7 +209,7 @@ impl From<Undecided> for Error {
     fn from(why: Undecided) -> Error {
         let (what, hint) = (why.to_string(), Some(why.hint().to_owned()));
         match why {
-            Undecided::Another(_) | Undecided::Crowd(_) => {
+            Undecided::Another(_) | Undecided::TakenOfAnother(_) | Undecided::Crowd(_) => {
                 Error::Refused { side: Side::Source, what, hint }
             }
             _ => Error::Configuration { what, hint },
@@ -224,7 +227,7 @@ pub fn propose(survey: &Survey, wishes: &Wishes, new_id: &str) -> Result<Proposa
     let candidates = candidates(survey);
     let id = begun(survey, standing).unwrap_or_else(|| new_id.to_owned());
     let origin = match standing {
-        Some(cluster) => of_standing(cluster, wishes)?,
+        Some(cluster) => of_standing(cluster, survey, wishes)?,
         None => choose(survey, &candidates, wishes, &id)?,
     };
     let (engine, version, gib) = match (&origin, standing) {
@@ -279,17 +282,35 @@ fn begun(survey: &Survey, standing: Option<&Cluster>) -> Option<String> {
     let owner = survey.owner();
     let of = |tags: &BTreeMap<String, String>| owner.migration(tags).map(str::to_owned);
     let reserved = || owner.reserved().map(str::to_owned);
-    let taken = || survey.snapshots.iter().find_map(|snapshot| of(&snapshot.tags));
-    standing.and_then(|cluster| of(&cluster.tags)).or_else(reserved).or_else(taken)
+    standing.and_then(|cluster| of(&cluster.tags)).or_else(reserved)
 }
 
-fn of_standing(cluster: &Cluster, wishes: &Wishes) -> Result<Origin, Undecided> {
+fn of_standing(cluster: &Cluster, survey: &Survey, wishes: &Wishes) -> Result<Origin, Undecided> {
     let snapshot = cluster.tags.get(names::SNAPSHOT).cloned().unwrap_or_default();
     let time = cluster.tags.get(names::SNAPSHOT_TIME).and_then(|time| time.parse().ok());
     match &wishes.snapshot {
-        Some(asked) if !is_named(asked, &snapshot) => Err(Undecided::Another(snapshot)),
+        Some(asked) if !is_named(asked, &snapshot) => return Err(Undecided::Another(snapshot)),
+        _ => {}
+    }
+    let asked = asked_cluster(survey, wishes)?;
+    let restored = cluster.tags.get(names::SOURCE_CLUSTER).cloned().or_else(|| {
+        let of = survey.snapshots.iter().find(|one| one.arn == snapshot);
+        of.map(|one| one.cluster.clone())
+    });
+    match (asked, restored) {
+        (Some(asked), Some(restored)) if asked != restored => Err(Undecided::Another(snapshot)),
         _ => Ok(Origin::Standing { snapshot, time }),
     }
+}
+
+/// The identifier of the cluster whose data is asked for, gone or not; by address only one that is there.
+fn asked_cluster(survey: &Survey, wishes: &Wishes) -> Result<Option<String>, Undecided> {
+    let there = source_cluster(survey, wishes)?.map(|cluster| cluster.id.clone());
+    let gone = || {
+        let named = wishes.source_cluster.as_deref()?;
+        Some(named.rsplit_once(":cluster:").map_or(named, |(_, id)| id).to_owned())
+    };
+    Ok(there.or_else(gone))
 }
 
 /// Whether an identifier or ARN is that of the thing with this ARN.
@@ -314,10 +335,22 @@ fn choose(
             status => Err(Undecided::Unusable { id: asked.clone(), status: status.to_owned() }),
         };
     }
+    let (source, asked) = (source_cluster(survey, wishes)?, asked_cluster(survey, wishes)?);
     if let Some(taken) = candidates.iter().find(|candidate| candidate.taken_for_this) {
-        return Ok(of(taken));
+        let same = match source {
+            Some(cluster) => taken.snapshot.is_of(cluster),
+            None => asked.is_none_or(|asked| asked == taken.snapshot.cluster),
+        };
+        match (same, source) {
+            (true, _) => return Ok(of(taken)),
+            // Another one would have the same name.
+            (false, Some(_)) if wishes.take_snapshot => {
+                return Err(Undecided::TakenOfAnother(taken.snapshot.cluster.clone()));
+            }
+            (false, _) => {}
+        }
     }
-    if let Some(cluster) = source_cluster(survey, wishes)? {
+    if let Some(cluster) = source {
         return match wishes.take_snapshot {
             true => Ok(Origin::Cluster {
                 cluster: cluster.id.clone(),

@@ -8,7 +8,9 @@ use vecferry_core::{Error, Result, Side};
 use super::capacity;
 use super::facts::{Cluster, Instance};
 use super::found::Temporary;
-use super::names::{MIGRATION, READY, SNAPSHOT, SNAPSHOT_TIME, TARGET, TARGET_CLUSTER};
+use super::names::{
+    MIGRATION, READY, SNAPSHOT, SNAPSHOT_TIME, SOURCE_CLUSTER, TARGET, TARGET_CLUSTER,
+};
 use super::owner::{self, Owner};
 use super::progress::Report;
 use super::proposal::{Origin, Proposal};
@@ -178,6 +180,7 @@ impl Run<'_> {
             (Step::Restore, _, Some(snapshot)) => {
                 let mut tags = self.tags();
                 tags.insert(SNAPSHOT.to_owned(), snapshot.arn.clone());
+                tags.insert(SOURCE_CLUSTER.to_owned(), snapshot.cluster.clone());
                 tags.extend(snapshot.time.map(|time| (SNAPSHOT_TIME.to_owned(), time.to_string())));
                 let class = makes_its_instances(proposal).then_some(proposal.class.as_str());
                 let call = RestoreCall {
@@ -249,7 +252,7 @@ impl Run<'_> {
 
 /// Our tags of the cluster, for what belongs to it.
 fn inherited(cluster: &Cluster) -> BTreeMap<String, String> {
-    let ours = [MIGRATION, TARGET, TARGET_CLUSTER, SNAPSHOT, SNAPSHOT_TIME];
+    let ours = [MIGRATION, TARGET, TARGET_CLUSTER, SNAPSHOT, SOURCE_CLUSTER, SNAPSHOT_TIME];
     let tag = |key: &str| cluster.tags.get_key_value(key);
     ours.into_iter().filter_map(tag).map(|(key, value)| (key.clone(), value.clone())).collect()
 }

@@ -139,6 +139,7 @@ fn a_snapshot_that_was_taken_for_this_is_used_while_its_cluster_is_there() {
     survey.clusters.push(cluster("chat"));
     survey.snapshots[1].tags = tags(EARLIER, "");
     survey.snapshots[1].status = "creating".into();
+    survey.cluster.tags.insert("vecferry:restore/kb".into(), EARLIER.into());
     let proposal = propose_with(&survey, |wishes| {
         wishes.source_cluster = Some("chat".into());
         wishes.take_snapshot = true;
@@ -178,4 +179,74 @@ fn what_cannot_be_made_is_refused() {
     provisioned.cluster.capacity = None;
     let raised = propose_with(&provisioned, |wishes| wishes.raise_target = Some(2.0));
     assert_eq!(raised, Err(Undecided::NotServerless("target".into())));
+}
+
+/// `chat` is there with a snapshot that was kept from an earlier migration; so is `other`.
+fn kept_from_earlier() -> Survey {
+    let mut survey = replaced();
+    survey.clusters.extend([cluster("chat"), cluster("other")]);
+    survey.snapshots[1].tags = tags(EARLIER, "");
+    survey
+}
+
+#[test]
+fn a_snapshot_of_an_earlier_migration_overrides_nothing() {
+    let of = |name: &str, take: bool| {
+        let name = name.to_owned();
+        move |wishes: &mut Wishes| {
+            wishes.source_cluster = Some(name);
+            wishes.take_snapshot = take;
+        }
+    };
+    let mut survey = kept_from_earlier();
+    for reserved in [None, Some("0198bbbb-7000-7abc-8def-cccccccccccc")] {
+        if let Some(id) = reserved {
+            survey.cluster.tags.insert("vecferry:restore/kb".into(), id.into());
+        }
+        for name in ["chat", "other"] {
+            let taken = propose_with(&survey, of(name, true)).unwrap();
+            assert_eq!(taken.migration, reserved.unwrap_or(NEW));
+            let Origin::Cluster { cluster, .. } = &taken.origin else { panic!("{taken:?}") };
+            assert_eq!(cluster, name);
+            let there = propose_with(&survey, of(name, false));
+            assert_eq!(there, Err(Undecided::StillThere(name.into())));
+        }
+        let unlikely = propose_with(&survey, |_| {});
+        assert_eq!(unlikely, Err(Undecided::None { others: 2 }));
+    }
+    // Taken for this very migration, it is still not the one of another cluster.
+    survey.cluster.tags.insert("vecferry:restore/kb".into(), EARLIER.into());
+    assert_eq!(chosen(&propose_with(&survey, of("chat", true)).unwrap()), "final");
+    let another = propose_with(&survey, of("other", true));
+    assert_eq!(another, Err(Undecided::TakenOfAnother("chat".into())));
+    assert_eq!(
+        propose_with(&survey, of("other", false)),
+        Err(Undecided::StillThere("other".into()))
+    );
+}
+
+#[test]
+fn a_standing_cluster_of_another_source_is_refused() {
+    let mut survey = replaced();
+    let arn = survey.snapshots[0].arn.clone();
+    let mut temporary = cluster("vecferry-0198aaaa-bbbbbbbbbbbb");
+    temporary.tags = tags(EARLIER, &arn);
+    survey.clusters.extend([temporary, cluster("live")]);
+    let asked = |survey: &Survey, name: &str| {
+        propose_with(survey, |wishes| wishes.source_cluster = Some(name.to_owned())).map(drop)
+    };
+    let by_its_snapshot = |survey: &Survey| {
+        assert_eq!(asked(survey, "chat"), Ok(()));
+        assert_eq!(asked(survey, "arn:aws:rds:us-east-1:1:cluster:chat"), Ok(()));
+        for other in ["live", "elsewhere"] {
+            assert_eq!(asked(survey, other), Err(Undecided::Another(arn.clone())), "{other}");
+        }
+    };
+    by_its_snapshot(&survey);
+    // The snapshot is gone; what the cluster was restored from is still on it.
+    survey.snapshots.clear();
+    survey.clusters[1].tags.insert(names::SOURCE_CLUSTER.into(), "chat".into());
+    by_its_snapshot(&survey);
+    let live = |wishes: &mut Wishes| wishes.source_address = Some(("live.rds".into(), 5432));
+    assert_eq!(propose_with(&survey, live).map(drop), Err(Undecided::Another(arn.clone())));
 }
