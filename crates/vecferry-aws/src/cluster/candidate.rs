@@ -56,7 +56,7 @@ pub fn candidates(survey: &Survey) -> Vec<Candidate> {
         .map(|snapshot| Candidate {
             cluster_gone: !survey.clusters.iter().any(|one| snapshot.is_of(one)),
             same_vpc: survey.vpc.as_ref() == Some(&snapshot.vpc),
-            taken_for_this: survey.target.migration(&snapshot.tags).is_some(),
+            taken_for_this: survey.owner().migration(&snapshot.tags).is_some(),
             snapshot: snapshot.clone(),
         })
         .collect();

@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use vecferry_core::Result;
 use vecferry_core::pg::{Dsn, DsnParts};
+use vecferry_core::{Error, Result};
 
 use super::facts::{Capacity, Cluster};
 use super::names::{self, TargetName};
+use super::owner::{Belongs, Owner};
 use super::rds::Rds;
 use super::secret::Secrets;
+use super::survey::target_among;
 use crate::account::Account;
 use crate::secret::database_from;
 
@@ -66,22 +68,52 @@ impl Temporary {
 }
 
 /// The temporary cluster of this target, if one stands. Of several, which only tampering with tags can bring about, the
-/// one that can be used.
+/// one that can be used. `identifier` names the target's cluster where its address does not.
 ///
 /// # Errors
-/// [`vecferry_core::Error::Service`] when RDS or Secrets Manager cannot be read.
-pub async fn find(account: &Account, target: &TargetName) -> Result<Option<Temporary>> {
+/// [`Error::Service`] when RDS or Secrets Manager cannot be read; [`Error::Configuration`] when it cannot be told
+/// whether one that stands is this target's.
+pub async fn find(
+    account: &Account,
+    target: &TargetName,
+    identifier: Option<&str>,
+) -> Result<Option<Temporary>> {
     let secrets = Secrets::new(account);
+    let clusters = Rds::new(account).clusters().await?;
+    let owner = Owner { target, cluster: target_among(&clusters, target, identifier) };
     let mut found = None;
-    for cluster in Rds::new(account).clusters().await? {
-        let Some(migration) = target.migration(&cluster.tags) else { continue };
+    for cluster in &clusters {
+        let migration = match owner.of(&cluster.tags) {
+            Belongs::Here(migration) => migration,
+            Belongs::Perhaps(_) => return Err(ambiguous(target, identifier, &cluster.id)),
+            Belongs::No => continue,
+        };
         let usable =
             cluster.status == "available" && secrets.exists(&names::secret(migration)).await?;
-        let temporary = Temporary::of(&cluster, migration, usable);
+        let temporary = Temporary::of(cluster, migration, usable);
         if usable {
             return Ok(Some(temporary));
         }
         found = Some(temporary);
     }
     Ok(found)
+}
+
+/// Through a tunnel every cluster has the same address.
+fn ambiguous(target: &TargetName, identifier: Option<&str>, temporary: &str) -> Error {
+    let (host, port) = (&target.host, target.port);
+    Error::Configuration {
+        what: match identifier {
+            Some(id) => format!(
+                "it cannot be told whether {temporary} was made for this target: there is no cluster {id}"
+            ),
+            None => format!(
+                "it cannot be told whether {temporary} was made for this target: {host}:{port} is no cluster's address"
+            ),
+        },
+        hint: Some(
+            "name the target's cluster: target_cluster of [restore], --target-cluster, or VECFERRY_TARGET_CLUSTER"
+                .to_owned(),
+        ),
+    }
 }

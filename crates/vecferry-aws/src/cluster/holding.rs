@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::capacity;
 use super::facts::{Capacity, Cluster, Instance, Snapshot};
-use super::names::TargetName;
+use super::names::MIGRATION;
+use super::owner::{Belongs, Owner};
 use super::secret;
 
 /// What it is, in the order of removal.
@@ -71,38 +72,28 @@ pub(super) struct Inventory {
     pub(super) secrets: Vec<secret::Found>,
 }
 
-/// What of it is this target's, in the order of removal. `cluster` is the target's own, if it is there.
-pub(super) fn decide(
-    inventory: &Inventory,
-    target: &TargetName,
-    cluster: Option<&Cluster>,
-) -> Vec<Holding> {
-    let of = |tags: &BTreeMap<String, String>| target.migration(tags).map(str::to_owned);
+/// What of it is this target's, in the order of removal.
+pub(super) fn decide(inventory: &Inventory, owner: Owner<'_>) -> Vec<Holding> {
     let mut found = Vec::new();
     for one in inventory.instances.iter() {
-        if let Some(migration) = of(&one.tags) {
-            let base = Holding::new(Kind::Instance, &one.id, &one.arn, migration);
+        if let Some(base) = Holding::of(Kind::Instance, (&one.id, &one.arn), owner, &one.tags) {
             found.push(Holding { status: Some(one.status.clone()), ..base });
         }
     }
     for one in &inventory.clusters {
-        if let Some(migration) = of(&one.tags) {
-            let base = Holding::new(Kind::Cluster, &one.id, &one.arn, migration);
+        if let Some(base) = Holding::of(Kind::Cluster, (&one.id, &one.arn), owner, &one.tags) {
             let base = Holding { status: Some(one.status.clone()), ..base };
-            found.push(match foreign(one, inventory, target) {
+            found.push(match foreign(one, inventory) {
                 Some(other) => base.keep(format!("somebody else's instance {other} is in it")),
                 None => base,
             });
         }
     }
     for one in &inventory.secrets {
-        if let Some(migration) = of(&one.tags) {
-            found.push(Holding::new(Kind::Secret, &one.name, &one.arn, migration));
-        }
+        found.extend(Holding::of(Kind::Secret, (&one.name, &one.arn), owner, &one.tags));
     }
     for one in inventory.snapshots.iter().filter(|one| one.kind == "manual") {
-        if let Some(migration) = of(&one.tags) {
-            let base = Holding::new(Kind::Snapshot, &one.id, &one.arn, migration);
+        if let Some(base) = Holding::of(Kind::Snapshot, (&one.id, &one.arn), owner, &one.tags) {
             let base = Holding { status: Some(one.status.clone()), ..base };
             found.push(match inventory.clusters.iter().any(|cluster| one.is_of(cluster)) {
                 true => base,
@@ -113,7 +104,7 @@ pub(super) fn decide(
             });
         }
     }
-    found.extend(cluster.into_iter().flat_map(|cluster| on_the_target(cluster, target)));
+    found.extend(owner.cluster.into_iter().flat_map(|cluster| on_the_target(cluster, owner)));
     found.sort_by_key(|holding| holding.kind);
     found
 }
@@ -139,29 +130,51 @@ impl Holding {
         }
     }
 
+    /// Something with these tags, if it is this target's or may be. What may be stays.
+    fn of(
+        kind: Kind,
+        (id, arn): (&str, &str),
+        owner: Owner<'_>,
+        tags: &BTreeMap<String, String>,
+    ) -> Option<Holding> {
+        match owner.of(tags) {
+            Belongs::Here(migration) => Some(Holding::new(kind, id, arn, migration.to_owned())),
+            Belongs::Perhaps(migration) => {
+                let base = Holding::new(kind, id, arn, migration.to_owned());
+                Some(base.keep(
+                    "it may be another target's: --target-cluster ID tells which cluster this one is"
+                        .to_owned(),
+                ))
+            }
+            Belongs::No => None,
+        }
+    }
+
+    /// Whether tags that were read later are still those of what was listed.
+    pub(super) fn is_still(&self, tags: &BTreeMap<String, String>) -> bool {
+        self.migration.is_some() && tags.get(MIGRATION) == self.migration.as_ref()
+    }
+
+    /// It stays; the first reason is the one that is told.
     fn keep(self, why: String) -> Holding {
-        Holding { effect: why, kept: true, ..self }
+        if self.kept { self } else { Holding { effect: why, kept: true, ..self } }
     }
 }
 
 /// An instance of our cluster that is not ours: with it the cluster cannot go.
-fn foreign<'a>(
-    cluster: &'a Cluster,
-    inventory: &Inventory,
-    target: &TargetName,
-) -> Option<&'a String> {
+fn foreign<'a>(cluster: &'a Cluster, inventory: &Inventory) -> Option<&'a String> {
     // A multi-AZ cluster makes its instances itself, and they go with it.
     let made_by_rds = cluster.engine == "postgres";
     let ours = |name: &String| {
         let instance = inventory.instances.iter().find(|instance| instance.id == *name);
         // One that is not listed has gone between the two calls.
-        instance.is_none_or(|instance| target.migration(&instance.tags).is_some())
+        instance.is_none_or(|one| one.tags.get(MIGRATION) == cluster.tags.get(MIGRATION))
     };
     cluster.members.iter().find(|name| !made_by_rds && !ours(name))
 }
 
 /// What was noted on, and changed at, the target's cluster.
-fn on_the_target(cluster: &Cluster, target: &TargetName) -> Vec<Holding> {
+fn on_the_target(cluster: &Cluster, owner: Owner<'_>) -> Vec<Holding> {
     let holding = |kind, migration| Holding::new(kind, &cluster.id, &cluster.arn, migration);
     let raised = capacity::before(cluster).map(|before| Holding {
         migration: None,
@@ -169,7 +182,7 @@ fn on_the_target(cluster: &Cluster, target: &TargetName) -> Vec<Holding> {
         capacity: Some(before),
         ..holding(Kind::Capacity, String::new())
     });
-    let key = target.reservation();
+    let key = owner.target.reservation();
     let reserved = cluster.tags.get(&key).map(|migration| Holding {
         effect: format!("removes {key}"),
         ..holding(Kind::Reservation, migration.clone())
@@ -196,7 +209,7 @@ mod tests {
     }
 
     fn kinds(inventory: &Inventory, own: Option<&Cluster>) -> Vec<(Kind, String, bool)> {
-        let found = decide(inventory, &survey().target, own);
+        let found = decide(inventory, Owner { target: &survey().target, cluster: own });
         found.into_iter().map(|one| (one.kind, one.id, one.kept)).collect()
     }
 
@@ -234,7 +247,12 @@ mod tests {
         ];
         let expected = expected.map(|(kind, id, kept)| (kind, id.to_owned(), kept));
         assert_eq!(kinds(&inventory, Some(&target)), expected);
-        assert_eq!(kinds(&inventory, None).len(), 4, "the target's cluster is gone");
+        let stay = |found: Vec<(Kind, String, bool)>| found.iter().map(|one| one.2).collect();
+        let kept: Vec<bool> = stay(kinds(&inventory, None));
+        assert_eq!(kept, [true; 4], "which cluster is behind the address is not known");
+        // Another cluster's target at the same address, through a tunnel.
+        let other = Cluster { host: "other.rds".into(), ..cluster("other-target") };
+        assert_eq!(kinds(&inventory, Some(&other)), []);
     }
 
     #[test]
@@ -245,7 +263,7 @@ mod tests {
             instances: vec![instance("i", OURS), instance("theirs", "")],
             ..Inventory::default()
         };
-        let found = decide(&inventory, &survey().target, None);
+        let found = decide(&inventory, survey().owner());
         assert!(found[1].kept && found[1].effect.contains("theirs"), "{found:?}");
     }
 
@@ -255,6 +273,7 @@ mod tests {
             Snapshot { tags: tags(OURS), ..snapshot("taken", "gone", "2026-01-01T00:00:00Z") };
         let automated = Snapshot { kind: "automated".into(), ..taken.clone() };
         let inventory = Inventory { snapshots: vec![taken, automated], ..Inventory::default() };
-        assert_eq!(kinds(&inventory, None), [(Kind::Snapshot, "taken".to_owned(), true)]);
+        let found = kinds(&inventory, Some(&cluster("target")));
+        assert_eq!(found, [(Kind::Snapshot, "taken".to_owned(), true)]);
     }
 }

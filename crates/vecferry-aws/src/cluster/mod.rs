@@ -7,8 +7,9 @@
 //!
 //! # What is durable when
 //!
-//! Everything that is made carries the migration's id and the target it is made for as tags, so a run that was killed
-//! at any instant is found again and continued from any machine, and [`remove`] deletes exactly what carries them.
+//! Everything that is made carries as tags the migration's id, the target it is made for and that target's cluster, so a
+//! run that was killed at any instant is found again and continued from any machine, and [`remove`] deletes exactly what
+//! carries them. Which cluster is behind an address that is a tunnel's, nobody guesses (`owner`).
 //!
 //! | step | durable with it | a run that finds only this |
 //! |---|---|---|
@@ -34,6 +35,7 @@ mod facts;
 mod found;
 mod holding;
 mod names;
+mod owner;
 mod progress;
 mod proposal;
 mod rds;

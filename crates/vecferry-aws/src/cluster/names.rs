@@ -9,6 +9,8 @@ use vecferry_core::pg::Dsn;
 pub(super) const MIGRATION: &str = "vecferry:migration";
 /// The target: `host:port/database`.
 pub(super) const TARGET: &str = "vecferry:target";
+/// Resource id of the target's cluster, which an address behind a tunnel does not tell.
+pub(super) const TARGET_CLUSTER: &str = "vecferry:target-cluster";
 /// ARN of the snapshot that was restored.
 pub(super) const SNAPSHOT: &str = "vecferry:snapshot";
 /// When it was taken, RFC 3339.
@@ -57,7 +59,14 @@ impl TargetName {
         format!("{RESTORE}{}", fitting(&self.database, VALUE / 2 - RESTORE.len()))
     }
 
-    /// Whether these are tags of something that was made for this target, and for which migration.
+    /// Whether its host is one that RDS gives, and no other cluster has at the same time.
+    pub fn is_of_rds(&self) -> bool {
+        let host = self.host.to_ascii_lowercase();
+        [".rds.amazonaws.com", ".rds.amazonaws.com.cn"].iter().any(|end| host.ends_with(end))
+    }
+
+    /// Whether these are tags of something that was made for a target of this address and database, and for which
+    /// migration. Whether it is this target, [`super::owner`] decides.
     pub(super) fn migration<'a>(&self, tags: &'a BTreeMap<String, String>) -> Option<&'a str> {
         let ours = tags.get(TARGET).is_some_and(|target| *target == self.tag());
         tags.get(MIGRATION).filter(|_| ours).map(String::as_str)
@@ -136,6 +145,14 @@ mod tests {
         assert_eq!(of.migration(&tags(&[(TARGET, there)])), None);
         let other = tags(&[(MIGRATION, "m"), (TARGET, "db.example.com:5432/kb2")]);
         assert_eq!((of.migration(&other), is_ours(&other)), (None, true));
+    }
+
+    #[test]
+    fn only_hosts_of_rds_are_taken_for_such() {
+        let of_rds = |host: &str| TargetName { host: host.into(), ..target("kb") }.is_of_rds();
+        assert!(of_rds("c.cluster-x.eu-west-1.RDS.amazonaws.com"));
+        assert!(of_rds("c.cluster-x.cn-north-1.rds.amazonaws.com.cn"));
+        assert!(!of_rds("localhost") && !of_rds("rds.amazonaws.com.example"));
     }
 
     #[test]

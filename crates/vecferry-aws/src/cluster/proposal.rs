@@ -264,7 +264,8 @@ pub fn propose(survey: &Survey, wishes: &Wishes, new_id: &str) -> Result<Proposa
 
 /// The temporary cluster that stands for the target.
 fn standing(survey: &Survey) -> Result<Option<&Cluster>, Undecided> {
-    let ours = |cluster: &&Cluster| survey.target.migration(&cluster.tags).is_some();
+    let owner = survey.owner();
+    let ours = |cluster: &&Cluster| owner.migration(&cluster.tags).is_some();
     let standing: Vec<&Cluster> = survey.clusters.iter().filter(ours).collect();
     match standing[..] {
         [] => Ok(None),
@@ -275,8 +276,9 @@ fn standing(survey: &Survey) -> Result<Option<&Cluster>, Undecided> {
 
 /// The id of a restore that was begun.
 fn begun(survey: &Survey, standing: Option<&Cluster>) -> Option<String> {
-    let of = |tags: &BTreeMap<String, String>| survey.target.migration(tags).map(str::to_owned);
-    let reserved = || survey.cluster.tags.get(&survey.target.reservation()).cloned();
+    let owner = survey.owner();
+    let of = |tags: &BTreeMap<String, String>| owner.migration(tags).map(str::to_owned);
+    let reserved = || owner.reserved().map(str::to_owned);
     let taken = || survey.snapshots.iter().find_map(|snapshot| of(&snapshot.tags));
     standing.and_then(|cluster| of(&cluster.tags)).or_else(reserved).or_else(taken)
 }

@@ -6,6 +6,7 @@ use vecferry_core::Result;
 use super::capacity;
 use super::holding::{Holding, Inventory, Kind, decide};
 use super::names::TargetName;
+use super::owner::Owner;
 use super::progress::Report;
 use super::rds::Rds;
 use super::secret::Secrets;
@@ -14,7 +15,7 @@ use super::wait::{Patience, Waiting};
 use crate::account::Account;
 
 /// Lists what was made for this target and stands, in the order of removal. `identifier` names the target's cluster
-/// where its address does not.
+/// where its address does not; where neither tells, what may be this target's is listed and kept.
 ///
 /// # Errors
 /// [`vecferry_core::Error::Service`] when RDS or Secrets Manager cannot be read.
@@ -30,7 +31,8 @@ pub async fn holdings(
         snapshots: rds.snapshots().await?,
         secrets: Secrets::new(account).ours().await?,
     };
-    Ok(decide(&inventory, target, target_among(&inventory.clusters, target, identifier)))
+    let cluster = target_among(&inventory.clusters, target, identifier);
+    Ok(decide(&inventory, Owner { target, cluster }))
 }
 
 /// Removes what was listed, but for what is kept, and waits until it is gone. Killed in the middle it is listed and run
@@ -51,8 +53,8 @@ pub async fn remove(
         waiting.check()?;
         let Holding { id, arn, .. } = holding;
         match holding.kind {
-            Kind::Instance => instance_gone(&rds, target, id, &mut waiting).await?,
-            Kind::Cluster => cluster_gone(&rds, target, id, &mut waiting).await?,
+            Kind::Instance => instance_gone(&rds, holding, &mut waiting).await?,
+            Kind::Cluster => cluster_gone(&rds, holding, &mut waiting).await?,
             Kind::Capacity => {
                 if let Some(before) = holding.capacity {
                     capacity::lower(&rds, id, before, &mut waiting).await?;
@@ -70,18 +72,14 @@ pub async fn remove(
 }
 
 /// Deletes the instance, if it is still ours, and waits until it is gone.
-async fn instance_gone(
-    rds: &Rds,
-    target: &TargetName,
-    id: &str,
-    waiting: &mut Waiting<'_>,
-) -> Result<()> {
+async fn instance_gone(rds: &Rds, holding: &Holding, waiting: &mut Waiting<'_>) -> Result<()> {
+    let id = &holding.id;
     waiting.doing(format!("delete the instance {id}"));
     loop {
         waiting.check()?;
         let outcome = match rds.instance(id).await {
             Ok(None) => return Ok(()),
-            Ok(Some(now)) if target.migration(&now.tags).is_none() => return Ok(()),
+            Ok(Some(now)) if !holding.is_still(&now.tags) => return Ok(()),
             Ok(Some(now)) if now.status == "deleting" => Ok(now.status),
             Ok(Some(now)) => rds.delete_instance(id).await.map(|()| now.status),
             Err(error) => Err(error),
@@ -94,18 +92,14 @@ async fn instance_gone(
 }
 
 /// The same of the cluster.
-async fn cluster_gone(
-    rds: &Rds,
-    target: &TargetName,
-    id: &str,
-    waiting: &mut Waiting<'_>,
-) -> Result<()> {
+async fn cluster_gone(rds: &Rds, holding: &Holding, waiting: &mut Waiting<'_>) -> Result<()> {
+    let id = &holding.id;
     waiting.doing(format!("delete the cluster {id}"));
     loop {
         waiting.check()?;
         let outcome = match rds.cluster(id).await {
             Ok(None) => return Ok(()),
-            Ok(Some(now)) if target.migration(&now.tags).is_none() => return Ok(()),
+            Ok(Some(now)) if !holding.is_still(&now.tags) => return Ok(()),
             Ok(Some(now)) if now.status == "deleting" => Ok(now.status),
             Ok(Some(now)) => rds.delete_cluster(id).await.map(|()| now.status),
             Err(error) => Err(error),

@@ -8,7 +8,8 @@ use vecferry_core::{Error, Result, Side};
 use super::capacity;
 use super::facts::{Cluster, Instance};
 use super::found::Temporary;
-use super::names::{MIGRATION, SNAPSHOT, SNAPSHOT_TIME, TARGET};
+use super::names::{MIGRATION, SNAPSHOT, SNAPSHOT_TIME, TARGET, TARGET_CLUSTER};
+use super::owner::{self, Owner};
 use super::progress::Report;
 use super::proposal::{Origin, Proposal};
 use super::rds::{Rds, RestoreCall};
@@ -36,7 +37,7 @@ pub async fn restore(
         proposal,
         database,
         password: None,
-        reserved: false,
+        target: None,
     };
     let mut waiting = Waiting::new(patience, report, cancel);
     let cluster = run.go_on(&mut waiting).await?;
@@ -56,8 +57,8 @@ struct Run<'a> {
     database: &'a str,
     /// The password that this process has set.
     password: Option<String>,
-    /// Whether the target's cluster is known to carry the id.
-    reserved: bool,
+    /// The target's cluster, once it was seen to carry the id.
+    target: Option<Cluster>,
 }
 
 impl Run<'_> {
@@ -97,8 +98,10 @@ impl Run<'_> {
     /// What there is, as far as the next step depends on it.
     async fn look(&mut self) -> Result<Seen> {
         let mut seen = Seen { password_set: self.password.is_some(), ..Seen::default() };
-        self.reserved = self.reserved || self.is_reserved().await?;
-        seen.reserved = self.reserved;
+        if self.target.is_none() {
+            self.target = self.reserved().await?;
+        }
+        seen.reserved = self.target.is_some();
         if !seen.reserved {
             return Ok(seen);
         }
@@ -112,7 +115,9 @@ impl Run<'_> {
             seen.snapshot = self.rds.snapshot(id).await?;
             return Ok(seen);
         };
-        if self.proposal.target.migration(&cluster.tags) != Some(&self.proposal.migration) {
+        let (target, now) = (&self.proposal.target, self.target.as_ref());
+        let owner = Owner { target, cluster: now.or(Some(&self.proposal.target_cluster)) };
+        if owner.migration(&cluster.tags) != Some(&self.proposal.migration) {
             return Err(not_ours(&cluster.id));
         }
         seen.instances = self.instances(cluster).await?;
@@ -123,14 +128,13 @@ impl Run<'_> {
         Ok(seen)
     }
 
-    /// Whether the target's cluster carries our id. Another's is a second operator.
-    async fn is_reserved(&self) -> Result<bool> {
+    /// The target's cluster, if it carries our id. Another's is a second operator.
+    async fn reserved(&self) -> Result<Option<Cluster>> {
         let target = &self.proposal.target_cluster;
-        let now = self.rds.cluster(&target.id).await?;
-        let tags = now.as_ref().map_or(&target.tags, |cluster| &cluster.tags);
-        match tags.get(&self.proposal.target.reservation()) {
-            None => Ok(false),
-            Some(id) if *id == self.proposal.migration => Ok(true),
+        let now = self.rds.cluster(&target.id).await?.unwrap_or_else(|| target.clone());
+        match now.tags.get(&self.proposal.target.reservation()) {
+            None => Ok(None),
+            Some(id) if *id == self.proposal.migration => Ok(Some(now)),
             Some(other) => Err(Error::Refused {
                 side: Side::Source,
                 what: format!("another restore for this target was begun, {other}"),
@@ -223,15 +227,19 @@ impl Run<'_> {
 
     /// The tags that everything gets.
     fn tags(&self) -> BTreeMap<String, String> {
-        let Proposal { migration, target, .. } = self.proposal;
-        let pairs = [(MIGRATION, migration.clone()), (TARGET, target.tag())];
+        let Proposal { migration, target, target_cluster, .. } = self.proposal;
+        let pairs = [
+            (MIGRATION, migration.clone()),
+            (TARGET, target.tag()),
+            (TARGET_CLUSTER, owner::tag(target_cluster)),
+        ];
         pairs.map(|(key, value)| (key.to_owned(), value)).into()
     }
 }
 
 /// Our tags of the cluster, for what belongs to it.
 fn inherited(cluster: &Cluster) -> BTreeMap<String, String> {
-    let ours = [MIGRATION, TARGET, SNAPSHOT, SNAPSHOT_TIME];
+    let ours = [MIGRATION, TARGET, TARGET_CLUSTER, SNAPSHOT, SNAPSHOT_TIME];
     let tag = |key: &str| cluster.tags.get_key_value(key);
     ours.into_iter().filter_map(tag).map(|(key, value)| (key.clone(), value.clone())).collect()
 }

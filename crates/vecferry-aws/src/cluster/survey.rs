@@ -4,6 +4,7 @@ use vecferry_core::{Error, Result};
 
 use super::facts::{Cluster, Instance, Snapshot};
 use super::names::TargetName;
+use super::owner::Owner;
 use super::rds::Rds;
 use crate::account::Account;
 
@@ -22,6 +23,13 @@ pub struct Survey {
     pub snapshots: Vec<Snapshot>,
     /// Every instance of a cluster.
     pub instances: Vec<Instance>,
+}
+
+impl Survey {
+    /// Whose things are looked for.
+    pub(super) fn owner(&self) -> Owner<'_> {
+        Owner { target: &self.target, cluster: Some(&self.cluster) }
+    }
 }
 
 /// Reads it. The target's cluster is the one at the target's address, or the one of this identifier, for targets that

@@ -4,6 +4,7 @@ mod killed;
 mod removing;
 mod restoring;
 mod same_from_moto;
+mod tunnel;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -64,7 +65,7 @@ impl Place {
     }
 
     async fn find(&self) -> Option<Temporary> {
-        find(&self.account, &self.target).await.unwrap()
+        find(&self.account, &self.target, None).await.unwrap()
     }
 
     /// Clusters, instances and secrets with our tags for this target.

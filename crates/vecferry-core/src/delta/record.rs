@@ -15,7 +15,7 @@ use crate::pg::{Dsn, Session, quote_ident};
 use crate::phase::{Phase, Route};
 use crate::reembed::registry::Listing;
 use crate::reembed::rows::bot_type;
-use crate::reembed::store::{Settings, begin_run};
+use crate::reembed::store::{MigrationStore, PostgresStore, Settings, begin_run};
 use crate::store::{self, MigrationRecord, RelationRecord};
 
 /// What is done with a bot whose copied rows do not stay.
@@ -134,10 +134,16 @@ pub fn carry(delta: &mut Delta, listing: &Listing, choices: &[(String, Choice)])
 /// one transaction, under the target's lock. Returns how many rows were removed.
 ///
 /// # Errors
-/// [`Error::Refused`] when another run is at work, [`Error::Postgres`] when the target fails; nothing is changed then.
+/// [`Error::Refused`] when another run is at work, [`Error::Configuration`] when an earlier run settled with another
+/// registry, model or table, [`Error::Postgres`] when the target fails; nothing is changed then.
 pub async fn settle(target: &Dsn, id: &str, settings: &Settings, delta: &Delta) -> Result<u64> {
     let session = Session::open(target, Side::Target, "settle").await?;
     store::lock(&session).await?;
+    let opened = PostgresStore::of_delta(target.clone());
+    if let Some(earlier) = opened.newest().await?.filter(|earlier| earlier.id == id) {
+        // Another registry would make bots of this one look deleted.
+        settings.refuse_others(&earlier.settings, &opened.describe())?;
+    }
     let record = MigrationRecord::newest(&session).await?;
     if !record.is_some_and(|record| record.id == id && record.phase == Phase::Embedding) {
         return Err(Error::Bug { what: format!("delta {id} is not in phase embedding") });

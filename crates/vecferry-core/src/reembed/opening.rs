@@ -2,8 +2,8 @@
 
 use super::estimate::Estimate;
 use super::order::ReembedOrder;
-use super::store::{MigrationStore, RunRecord};
-use crate::error::{Error, Result};
+use super::store::RunRecord;
+use crate::error::Result;
 
 /// The run that is worked on.
 pub(super) struct Opened {
@@ -26,11 +26,10 @@ pub(super) async fn open(order: &ReembedOrder) -> Result<Opened> {
         store.forget(&record.id).await?;
     }
     if let Some(record) = &found {
-        let differences = order.settings.differences(&record.settings);
-        if !differences.is_empty() && record.finished_at.is_none() {
-            return Err(contradiction(store, &differences));
+        if record.finished_at.is_none() {
+            order.settings.refuse_others(&record.settings, &store.describe())?;
         }
-        if !differences.is_empty() {
+        if !order.settings.differences(&record.settings).is_empty() {
             found = None;
         }
     }
@@ -54,17 +53,6 @@ fn to_record(found: Option<&RunRecord>, estimate: Option<&Estimate>) -> Option<E
             Some(record.estimate.as_ref()?.plus(estimate?))
         }
         Some(_) => None,
-    }
-}
-
-fn contradiction(store: &dyn MigrationStore, differences: &[String]) -> Error {
-    Error::Configuration {
-        what: format!(
-            "the unfinished run in {} was begun otherwise: {}",
-            store.describe(),
-            differences.join("; ")
-        ),
-        hint: Some("go on with what is recorded, or begin again with --restart".into()),
     }
 }
 

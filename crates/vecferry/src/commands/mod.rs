@@ -28,7 +28,13 @@ pub(crate) async fn run(cli: &Cli, ui: &Ui) -> Result<Exit, Error> {
     if let Command::Init(args) = &cli.command {
         return init::run(args, &cli.place, ui).await;
     }
-    let settings = Settings::read(&cli.place)?;
+    let at = match &cli.command {
+        Command::Migrate(args) => Some(&args.at),
+        Command::Cleanup(args) => Some(&args.at),
+        Command::Restore(args) => Some(&args.at),
+        _ => None,
+    };
+    let settings = Settings::read(&cli.place)?.at(at);
     match &cli.command {
         Command::Init(args) => init::run(args, &cli.place, ui).await,
         Command::Check(args) => check::run(args, &settings, ui).await,

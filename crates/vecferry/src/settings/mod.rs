@@ -18,7 +18,7 @@ use vecferry_core::pg::Dsn;
 use vecferry_core::policy::{Clusters, FollowPolicy, Pattern, Policy};
 use vecferry_core::price::Prices;
 
-use crate::cli::{Aws, Follow, Place, PriceFile, Selection, Work};
+use crate::cli::{Aws, Follow, Place, PriceFile, Selection, TargetAt, Work};
 use crate::error::{Error, Mistake};
 use cluster::Given;
 pub(crate) use file::File;
@@ -37,6 +37,9 @@ pub(crate) struct Settings {
     target: Given,
     /// The account that secrets are read from.
     aws: Aws,
+    /// The target's cluster, by identifier. Every command whose source is a snapshot asks for it, with the flag or
+    /// without.
+    target_cluster: Option<String>,
     file: File,
 }
 
@@ -58,6 +61,8 @@ impl Settings {
                 [&place.target_secret, &file.target_secret],
             ),
             aws: Aws::default(),
+            target_cluster: variable("VECFERRY_TARGET_CLUSTER")
+                .or_else(|| file.restore.at.target_cluster.clone()),
             file,
         };
         settings.aws = settings.aws(&place.aws);
@@ -69,7 +74,14 @@ impl Settings {
     pub(crate) fn of(file: File) -> Settings {
         let source = Given::new([&None, &file.source], [&None, &file.source_secret]);
         let target = Given::new([&None, &file.target], [&None, &file.target_secret]);
-        Settings { source, target, aws: Aws::default(), file }
+        let target_cluster = file.restore.at.target_cluster.clone();
+        Settings { source, target, aws: Aws::default(), target_cluster, file }
+    }
+
+    /// The same with what the command's own flags say of the target's cluster.
+    pub(crate) fn at(self, flags: Option<&TargetAt>) -> Settings {
+        let named = flags.and_then(|flags| flags.target_cluster.clone());
+        Settings { target_cluster: named.or(self.target_cluster), ..self }
     }
 
     /// The shape of the knowledge base.

@@ -45,7 +45,7 @@ impl Settings {
     /// The temporary cluster of this target, usable or not.
     pub(crate) async fn temporary(&self) -> Result<Option<Temporary>, Error> {
         let target = TargetName::from(&self.target().await?);
-        Ok(find(&self.account().await, &target).await?)
+        Ok(find(&self.account().await, &target, self.target_cluster()).await?)
     }
 
     /// Whether the source is a snapshot that is not restored yet.
@@ -123,8 +123,8 @@ impl Settings {
     }
 
     /// The target's cluster, when it is named.
-    pub(crate) fn target_cluster(&self, flags: &TargetAt) -> Option<String> {
-        flags.target_cluster.clone().or_else(|| self.file.restore.at.target_cluster.clone())
+    pub(crate) fn target_cluster(&self) -> Option<&str> {
+        self.target_cluster.as_deref()
     }
 
     /// How long RDS is waited for.

@@ -282,10 +282,35 @@ async fn a_delta_goes_on_with_its_own_terms_and_restart_begins_again() {
 }
 
 #[tokio::test]
+async fn a_settled_delta_refuses_another_registry_before_anything_of_it_looks_deleted() {
+    let old = Old::start(Faults::default()).await;
+    let mut run = Migrating::start_with(&old.program(), &DELTA);
+    run.until(|event| event["event"] == "delta_settled");
+    run.kill();
+    let rows = old.stack.target.query_one("SELECT count(*) FROM items").await.unwrap();
+    let program = old.program();
+    program.write("bots.toml", "[[bots]]\nid = '01KEPT'\ntitle = 'K'\nfolders = ['docs']\n");
+    let other = [&DELTA[..], &["--bot-file", "bots.toml", "--runner", "local"]].concat();
+    let mut command = program.command(&other);
+    let output = command.env_remove("VECFERRY_BOT_TABLE").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("was begun otherwise: registry: recorded is"), "{stderr}");
+    let now = old.stack.target.query_one("SELECT count(*) FROM items").await.unwrap();
+    assert!(now.get::<_, i64>(0) >= rows.get::<_, i64>(0), "nothing was removed");
+    let (code, events, stderr) = Migrating::start_with(&program, &DELTA).finish();
+    assert_eq!(code, Some(0), "{events:#?}\n{stderr}");
+    old.assert_done("with its own registry again").await;
+}
+
+#[tokio::test]
 async fn a_delta_without_a_time_or_with_another_registry_is_refused_before_anything_is_done() {
     let old = Old::start(Faults::default()).await;
     let refused = old.timeless().run(&["migrate", "--method", "delta", "--yes"]).expect(2);
     assert!(refused.stderr.contains("--source-time"), "{}", refused.stderr);
+    let tomorrow = old.timeless().set("VECFERRY_SOURCE_TIME", "2999-01-01T00:00:00Z");
+    let refused = tomorrow.run(&["migrate", "--method", "delta", "--yes"]).expect(2);
+    assert!(refused.stderr.contains("yet to come"), "{}", refused.stderr);
     let program = old.program();
     program.write("bots.toml", "[[bots]]\nid = 'stranger'\ntitle = 'S'\nfolders = ['docs']\n");
     let local = [&DELTA[..], &["--bot-file", "bots.toml", "--runner", "local"]].concat();

@@ -55,7 +55,7 @@ async fn a_cluster_is_restored_found_and_removed_in_moto() {
     let both = (&report as _, &cancel);
     let temporary = restore(&account, &proposal, "postgres", patience, both).await.unwrap();
     assert!(temporary.snapshot.ends_with(&snapshot));
-    assert_eq!(find(&account, &target).await.unwrap(), Some(temporary.clone()));
+    assert_eq!(find(&account, &target, Some(&target_name)).await.unwrap(), Some(temporary.clone()));
     assert!(temporary.dsn(&account).await.unwrap().has_password());
 
     let found = holdings(&account, &target, Some(&target_name)).await.unwrap();

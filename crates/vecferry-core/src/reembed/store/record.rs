@@ -49,6 +49,24 @@ impl Settings {
         .map(|(what, before, now)| format!("{what}: recorded is {before}, now it is {now}"))
         .collect()
     }
+
+    /// Refuses to go on with a run that was begun with others; `place` is where it is recorded.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] naming what differs.
+    pub fn refuse_others(&self, recorded: &Settings, place: &str) -> Result<()> {
+        let differences = self.differences(recorded);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Configuration {
+            what: format!(
+                "the unfinished run in {place} was begun otherwise: {}",
+                differences.join("; ")
+            ),
+            hint: Some("go on with what is recorded, or begin again with --restart".into()),
+        })
+    }
 }
 
 /// A re-embedding.

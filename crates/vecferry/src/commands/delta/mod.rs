@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use vecferry_core::bot::BotKey;
 use vecferry_core::delta::{Recorded, Terms, recorded, settle};
 use vecferry_core::migration::{RunOptions, migrate};
@@ -110,6 +111,11 @@ async fn terms(
             let hint = "pass --source-time, like 2026-03-01T12:00:00Z: the time of the snapshot, or an earlier one";
             return Err(Mistake::new(what, hint).into());
         };
+        if taken_at > Timestamp::now() {
+            let what = format!("the source cannot be as it was at {taken_at}: that is yet to come");
+            let hint = "pass --source-time in UTC with a Z, or with its own offset, like 2026-03-01T12:00:00+09:00";
+            return Err(Mistake::new(what, hint).into());
+        }
         return Ok(Terms { taken_at, web: web.unwrap_or_default() });
     };
     let recorded = earlier.terms;
@@ -137,6 +143,9 @@ async fn terms(
 impl Run<'_> {
     async fn go(mut self, earlier: Option<Recorded>) -> Result<Exit, Error> {
         let embedding = earlier.as_ref().is_some_and(|earlier| earlier.phase == Phase::Embedding);
+        if let Some(run) = self.store.newest().await?.filter(|_| embedding) {
+            self.shop.recorded().refuse_others(&run.settings, &self.store.describe())?;
+        }
         let seen = self.look(earlier.as_ref()).await?;
         self.tell(&seen, if embedding { Phase::Embedding } else { Phase::Schema }, None)?;
         let (chosen, proven) = self.chosen(&seen, earlier.is_some()).await?;
@@ -174,6 +183,13 @@ impl Run<'_> {
         let bots = seen.delta.chosen().filter(|bot| !proven.contains(&bot.key)).cloned();
         let listing = Listing { bots: bots.collect(), ..Listing::default() };
         let proven = seen.delta.chosen().filter(|bot| proven.contains(&bot.key)).count();
+        if proven > 0 {
+            let bots = counted(proven as u64, "bot");
+            self.ui.insist(&format!(
+                "{bots} embedded by an earlier run are left as they are; what was written to their documents since is not \
+                 looked at (afterwards: vecferry migrate --method reembed --bots …)"
+            ));
+        }
         Ok((listing, proven as u64))
     }
 

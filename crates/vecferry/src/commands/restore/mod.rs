@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &Restore, settings: &Settings, ui: &Ui) -> Result<
     let mut wishes = settings.wishes(&args.temporary).await?;
     wishes.snapshot = args.snapshot.clone().or(wishes.snapshot);
     if args.list {
-        let (_, survey) = look(settings, &args.at).await?;
+        let (_, survey) = look(settings).await?;
         candidates::show(&candidates(&survey), ui)?;
         return Ok(Exit::Done);
     }
@@ -153,7 +153,7 @@ async fn carry_out(
     settings: &Settings,
     ui: &Ui,
 ) -> Result<Option<(Temporary, Account)>, Error> {
-    let (account, survey) = look(settings, order.at).await?;
+    let (account, survey) = look(settings).await?;
     let proposal = decide(&survey, &mut order, ui)?;
     let target = settings.target().await?;
     let database = settings.source_database(order.temporary, &target);
@@ -186,11 +186,11 @@ async fn carry_out(
     })
 }
 
-async fn look(settings: &Settings, at: &TargetAt) -> Result<(Account, Survey), Error> {
+async fn look(settings: &Settings) -> Result<(Account, Survey), Error> {
     let target = settings.target().await?;
     let account = settings.account().await;
-    let identifier = settings.target_cluster(at);
-    let survey = survey(&account, &TargetName::from(&target), identifier.as_deref()).await?;
+    let name = TargetName::from(&target);
+    let survey = survey(&account, &name, settings.target_cluster()).await?;
     Ok((account, survey))
 }
 

@@ -31,13 +31,14 @@ impl Made {
         at: &TargetAt,
         ui: &Ui,
     ) -> Result<Option<Made>, Error> {
-        let identifier = settings.target_cluster(at);
+        let identifier = settings.target_cluster();
         let from_snapshot = settings.snapshot().is_some();
-        if !(from_snapshot || identifier.is_some() || is_of_rds(&target.host)) {
+        let name = TargetName::from(target);
+        if !(from_snapshot || identifier.is_some() || name.is_of_rds()) {
             return Ok(None);
         }
-        let (account, name) = (settings.account().await, TargetName::from(target));
-        match holdings(&account, &name, identifier.as_deref()).await {
+        let account = settings.account().await;
+        match holdings(&account, &name, identifier).await {
             Ok(holdings) => {
                 let patience = settings.patience(at);
                 Ok(Some(Made { account, target: name, holdings, patience }))
@@ -76,23 +77,5 @@ impl Made {
         let report = |progress: &_| told.show(progress);
         let both = (&report as _, &interrupt.token);
         Ok(remove(&self.account, &self.target, &self.holdings, self.patience, both).await?)
-    }
-}
-
-/// Whether a host is one that RDS gives.
-fn is_of_rds(host: &str) -> bool {
-    let host = host.to_ascii_lowercase();
-    [".rds.amazonaws.com", ".rds.amazonaws.com.cn"].iter().any(|end| host.ends_with(end))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_hosts_of_rds_are_taken_for_such() {
-        assert!(is_of_rds("c.cluster-x.eu-west-1.RDS.amazonaws.com"));
-        assert!(is_of_rds("c.cluster-x.cn-north-1.rds.amazonaws.com.cn"));
-        assert!(!is_of_rds("localhost") && !is_of_rds("rds.amazonaws.com.example"));
     }
 }
