@@ -69,6 +69,13 @@ pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("{text:?} is not a number above 0"))
 }
 
+/// Reads a price in USD: a number from 0 on, for what costs nothing has a price, too.
+pub(crate) fn parse_price(text: &str) -> Result<f64, String> {
+    let is_price = |number: &f64| number.is_finite() && !number.is_sign_negative();
+    let number = text.trim().parse().ok().filter(is_price);
+    number.ok_or_else(|| format!("{text:?} is not a price in USD; write it like 0.1, or 0"))
+}
+
 /// `1.5 GiB`, `64 MiB`, `312 B`.
 pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
@@ -190,6 +197,18 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), shown);
         }
+    }
+
+    #[test]
+    fn a_price_may_be_zero_and_a_rate_may_not() {
+        for (text, price) in [("0", 0.0), ("0.0", 0.0), (" 0.1 ", 0.1), ("100", 100.0)] {
+            assert_eq!(parse_price(text), Ok(price), "{text}");
+        }
+        for wrong in ["", "free", "-1", "-0", "NaN", "inf"] {
+            assert!(parse_price(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_rate("0.5"), Ok(0.5));
+        assert!(parse_rate("0").is_err() && parse_rate("-1").is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Takes back what an unfinished migration did on the target.
 
-use crate::copy::resume::empty_statement;
+use crate::copy::brought;
 use crate::error::Result;
 use crate::index::build::rebuild_dropped;
 use crate::pg::Session;
@@ -13,8 +13,7 @@ use crate::store::{IndexRecord, MigrationRecord, RelationRecord};
 pub(super) async fn undo(session: &Session, record: &MigrationRecord) -> Result<()> {
     let tables = RelationRecord::all(session, &record.id).await?;
     for table in tables.iter().filter(|table| table.relation.existed) {
-        let doing = format!("remove copied rows from {}", table.relation.name.plain());
-        session.batch(&doing, &empty_statement(&table.relation)).await?;
+        brought::remove(session, &record.id, &table.relation).await?;
     }
     rebuild_dropped(session, &IndexRecord::all(session, &record.id).await?).await?;
     // Tables before the rest: the sequence of an identity column goes with its table and cannot go alone.

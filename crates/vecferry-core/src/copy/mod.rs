@@ -8,6 +8,7 @@
 //! Killed anywhere, a rerun finds each part either finished with its rows or open without any. A commit whose answer
 //! was lost is found too: a part that turns out to be finished is rolled back and passed over.
 
+pub(crate) mod brought;
 pub mod digest;
 pub mod part;
 pub(crate) mod resume;

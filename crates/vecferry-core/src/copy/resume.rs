@@ -9,8 +9,10 @@
 //!   written by a transaction as young as the part's snapshot, and the range holds as many rows as were copied.
 //!   An insert or update leaves a young row; a delete leaves fewer.
 //!
-//! A table with a part that does not pass is emptied on the target and copied again from its first part.
+//! A table with a part that does not pass is copied again from its first part, after what was copied of it is removed
+//! from the target ([`brought`]).
 
+use crate::copy::brought;
 use crate::copy::part::{Part, split};
 use crate::error::{Error, Result, Side};
 use crate::inventory::{Inventory, Table};
@@ -182,7 +184,7 @@ async fn part_changed(
     })
 }
 
-/// Empties the table on the target and opens all its parts, cut anew. To be run in a transaction of the control
+/// Removes what was copied of the table on the target and opens all its parts, cut anew. To be run in a transaction of the control
 /// session.
 pub(crate) async fn reopen(
     run: &Run<'_>,
@@ -192,18 +194,8 @@ pub(crate) async fn reopen(
 ) -> Result<()> {
     let parts: Vec<Part> = split(table, run.policy.part_bytes, source.server.version_num);
     let session = &run.control;
-    session.batch(&format!("empty {}", relation.name.plain()), &empty_statement(relation)).await?;
+    brought::remove(session, &run.id, relation).await?;
     store::reopen_relation(session, &run.id, relation.oid, table.relfilenode, &parts).await
-}
-
-/// Removes our rows from the target's table and nobody else's.
-pub(crate) fn empty_statement(relation: &Relation) -> String {
-    match relation.bot.as_deref().and_then(|bot| relation.preserved.ours(bot)) {
-        Some(ours) => format!("DELETE FROM ONLY {} WHERE {ours}", relation.name),
-        // DELETE where a foreign key of a prepared table forbids TRUNCATE.
-        None if relation.existed => format!("DELETE FROM ONLY {}", relation.name),
-        None => format!("TRUNCATE ONLY {}", relation.name),
-    }
 }
 
 #[cfg(test)]

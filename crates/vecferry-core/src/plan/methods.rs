@@ -210,9 +210,9 @@ fn reembed(situation: &Situation) -> MethodPlan {
         "none for reading: a bot's rows are replaced when all of its documents succeeded",
         "text whose document is gone or changed since it was embedded",
     );
-    let Ok(bots) = &situation.bots else {
-        let note = "not known without a registry of bots".into();
-        return MethodPlan { price: Price::unknown(vec![], note), ..plan };
+    let bots = match &situation.bots {
+        Ok(bots) => bots,
+        Err(why) => return MethodPlan { price: of_unknown_bots(why), ..plan },
     };
     let all = &bots.all;
     let note = format!("every bot is embedded, which is {}; {NOT_COUNTED}", amount(all));
@@ -225,6 +225,11 @@ fn reembed(situation: &Situation) -> MethodPlan {
         price,
         ..plan
     }
+}
+
+/// The price where nobody knows how much is embedded: no registry is named, or something else is missing.
+fn of_unknown_bots(why: &str) -> Price {
+    Price::unknown(vec![], format!("not known without the bots and what embeds them: {why}"))
 }
 
 /// The price of lines, unless that of the model is missing among them.
@@ -252,11 +257,11 @@ fn delta(situation: &Situation, times: &Times) -> MethodPlan {
         Method::Delta,
         why_not,
         "none for reading, as with reembed",
-        "for the bots that changed since the snapshot: text whose document is gone",
+        "for the bots that changed since the time of the source: text whose document is gone",
     );
-    let Ok(bots) = &situation.bots else {
-        let note = "not known without a registry of bots".into();
-        return MethodPlan { price: Price::unknown(vec![], note), ..plan };
+    let bots = match &situation.bots {
+        Ok(bots) => bots,
+        Err(why) => return MethodPlan { price: of_unknown_bots(why), ..plan },
     };
     if !plan.possible {
         let note = "not reckoned, as it is not possible".into();
@@ -292,9 +297,9 @@ fn delta(situation: &Situation, times: &Times) -> MethodPlan {
 }
 
 fn delta_refused(situation: &Situation) -> Option<String> {
-    if situation.origin == Origin::Live {
+    if situation.origin == Origin::Live && situation.source_time.is_none() {
         return Some(
-            "the source has the newest rows, which copy and follow move; delta is for a snapshot (--source snapshot, or --temporary-cluster for its price)".into(),
+            "it is for a source as it was at a certain time: a snapshot (--source snapshot, or --temporary-cluster for its price), or one whose time is given (--source-time); the newest rows are moved by copy and follow".into(),
         );
     }
     situation.bots.as_ref().err().cloned()

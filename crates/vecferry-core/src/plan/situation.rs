@@ -1,5 +1,7 @@
 //! All that a plan is made from: both clusters, the bots, the models, the prices. Plain data, no I/O.
 
+use jiff::Timestamp;
+
 use super::facts::Facts;
 use super::money::Range;
 use crate::inventory::Inventory;
@@ -14,6 +16,8 @@ pub struct Situation {
     pub clusters: Result<Facts, Unread>,
     /// What the source is.
     pub origin: Origin,
+    /// When a source that is no snapshot was as it is, where somebody has said so.
+    pub source_time: Option<Timestamp>,
     /// What embedding every bot would take; or what is missing to tell.
     pub bots: Result<Bots, String>,
     /// Which models made the source's vectors and are to make the target's.
@@ -30,6 +34,7 @@ impl Situation {
         Situation {
             clusters: Ok(facts),
             origin: Origin::Live,
+            source_time: None,
             bots: Err("no registry of bots is named".into()),
             models: Models::default(),
             prices,

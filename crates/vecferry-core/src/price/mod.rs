@@ -160,7 +160,7 @@ impl Prices {
         &self.items[item as usize]
     }
 
-    /// The price of a million tokens of a Bedrock model, which may be named through an inference profile
+    /// The price of a million tokens of a model; one of Bedrock may be named through an inference profile
     /// (`eu.cohere.embed-v4:0`); `None` when it is not known.
     pub fn embedding(&self, model: &str) -> Option<&Quote> {
         let ends = |known: &str| {

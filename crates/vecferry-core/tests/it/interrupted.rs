@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use vecferry_core::cleanup::{cleanup, leftovers};
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::phase::{Phase, Route};
-use vecferry_core::policy::{Clusters, Pattern, Policy};
+use vecferry_core::policy::{Clusters, Existing, Pattern, Policy};
 use vecferry_core::report::{Event, Reporter};
 use vecferry_core::status::status;
 use vecferry_core::{Error, Side};
@@ -237,6 +237,65 @@ async fn cleanup_puts_a_prepared_target_back_to_what_it_was() {
     assert_eq!(crate::fixture::schema(&target), before);
     assert_eq!(count(&target, "SELECT count(*) FROM items").await, 0);
     assert!(leftovers(&clusters).await.unwrap().is_empty());
+}
+
+/// A copy beside rows of bot `mine`, stopped halfway, after which the application wrote rows of bot `bot9`, which the
+/// source does not have. The bot column is what `bot` makes of the fixture's, of that type.
+async fn written_beside(of_type: &str, bot: impl Fn(&str) -> String) -> (Database, Database) {
+    let pair = pair().await;
+    let source = items(&pair.source, "beside", 4000).await;
+    let target = Database::with_vector(&pair.target, "beside").await.unwrap();
+    target.batch(APP_SETUP).await.unwrap();
+    let retype =
+        format!("ALTER TABLE items ALTER botid TYPE {of_type} USING {}", bot("rtrim(botid)"));
+    source.batch(&retype).await.unwrap();
+    target.batch(&retype).await.unwrap();
+    let write = async |id: &str, value: &str| {
+        let sql = format!("INSERT INTO items (id, botid) VALUES ('{id}', {})", bot(value));
+        target.batch(&sql).await.unwrap();
+    };
+    write("A1", "'bot3'").await;
+    let clusters = clusters(&source, &target);
+    stop_at(&clusters, &keep(), second_part).await;
+    assert!(count(&target, "SELECT count(*) FROM items").await > 1);
+    write("A2", "'bot9'").await;
+    target.batch("INSERT INTO items (id) VALUES ('A3')").await.unwrap();
+    (source, target)
+}
+
+fn keep() -> Policy {
+    Policy { existing: Existing::Keep, ..one_job() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cleanup_leaves_rows_of_bots_that_the_copy_did_not_bring() {
+    type Bot = fn(&str) -> String;
+    let cases: [(&str, Bot); 4] = [
+        ("char(26)", |bot| bot.to_owned()),
+        ("text", |bot| bot.to_owned()),
+        ("uuid", |bot| format!("md5({bot})::uuid")),
+        ("bigint", |bot| format!("substr({bot}, 4)::bigint")),
+    ];
+    for (of_type, bot) in cases {
+        let (source, target) = written_beside(of_type, bot).await;
+        cleanup(&clusters(&source, &target)).await.unwrap();
+        let left = "SELECT string_agg(rtrim(id), ' ' ORDER BY id) FROM items";
+        let left: Option<String> = target.query_one(left).await.unwrap().get(0);
+        assert_eq!(left.as_deref(), Some("A1 A2 A3"), "{of_type}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_copied_again_leaves_rows_of_bots_that_the_copy_did_not_bring() {
+    let (source, target) = written_beside("text", |bot| bot.to_owned()).await;
+    source.batch("DELETE FROM items WHERE id = (SELECT min(id) FROM items)").await.unwrap();
+    let recorder = Recorder::default();
+    run(&clusters(&source, &target), &keep(), &recorder).await.unwrap();
+    let redone = recorder.events().iter().any(|event| matches!(event, Event::TableRedone { .. }));
+    assert!(redone, "no table was copied again");
+    assert_eq!(count(&target, "SELECT count(*) FROM items WHERE id LIKE 'A%'").await, 3);
+    let others = "SELECT count(*) FROM items WHERE botid <> 'bot3'";
+    assert_eq!(count(&target, others).await, count(&source, others).await + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
 use super::PriceFile;
-use crate::units::{parse_count, parse_duration, parse_rate, parse_size};
+use crate::units::{parse_count, parse_duration, parse_price, parse_rate, parse_size};
 
 /// Arguments of `bots`.
 #[derive(Debug, Args)]
@@ -185,9 +185,10 @@ pub(crate) struct Embedding {
     #[arg(long, value_name = "N", env = "VECFERRY_TOKENS_PER_MINUTE", hide_env_values = true,
           value_parser = parse_count)]
     pub(crate) tokens_per_minute: Option<u64>,
-    /// Price of a million tokens in USD [default: that of --prices, else the published one, where it is known]
+    /// Price of a million tokens in USD, 0 where they are free [default: that of --prices, else the published one, where it
+    /// is known]
     #[arg(long, value_name = "USD", env = "VECFERRY_PRICE", hide_env_values = true,
-          value_parser = parse_rate)]
+          value_parser = parse_price)]
     pub(crate) price: Option<f64>,
 }
 

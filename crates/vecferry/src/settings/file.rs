@@ -331,10 +331,19 @@ fn number(value: &DeValue<'_>, least: u32, most: u32) -> Result<u32, Wrong> {
 
 /// A number above 0 that may have a fraction.
 fn decimal(value: &DeValue<'_>) -> Result<f64, Wrong> {
-    let text =
-        value.as_float().map(|float| float.as_str()).or(value.as_integer().map(|n| n.as_str()));
-    let number = text.ok_or_else(|| Wrong::kind("a number", value))?;
-    crate::units::parse_rate(number).map_err(Wrong::plain)
+    crate::units::parse_rate(digits(value)?).map_err(Wrong::plain)
+}
+
+/// A price in USD.
+fn price(value: &DeValue<'_>) -> Result<f64, Wrong> {
+    crate::units::parse_price(digits(value)?).map_err(Wrong::plain)
+}
+
+/// A number as it is written.
+fn digits<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Wrong> {
+    let float = value.as_float().map(|float| float.as_str());
+    let number = float.or_else(|| value.as_integer().map(|integer| integer.as_str()));
+    number.ok_or_else(|| Wrong::kind("a number", value))
 }
 
 fn switch(value: &DeValue<'_>) -> Result<bool, Wrong> {

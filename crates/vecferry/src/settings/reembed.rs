@@ -318,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn a_service_may_cost_nothing() {
+        let price = |text: &str| File::parse(text, Path::new("f")).map(Settings::of);
+        let free = price("[embedding]\nprice = 0").unwrap();
+        assert_eq!(free.model(&Embedding::default(), None).unwrap().price, Some(0.0));
+        assert!(price("[embedding]\nprice = -1").is_err());
+        assert!(price("[tasks]\nlaunch_rate = 0").is_err());
+    }
+
+    #[test]
     fn ecs_needs_to_know_where_and_what() {
         let of = settings("[tasks]\nrunner = 'ecs'\ncluster = 'c'\nsubnets = ['a', 'b']");
         assert!(of.tasks(&Tasks::default()).is_err());

@@ -46,7 +46,7 @@ fn a_missing_target_or_file_or_a_broken_url_is_a_usage_error() {
     said(&program.run(&["status", &url]).expect(2), &["<connection string not shown>"]);
     said(
         &program.run(&["migrate", "--method", "delta", "--target", &url]).expect(2),
-        &["not in this version"],
+        &["the source is not known", "VECFERRY_SOURCE"],
     );
 }
 

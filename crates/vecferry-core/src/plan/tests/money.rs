@@ -38,6 +38,7 @@ fn with_bots(clusters: Result<Facts, Unread>, origin: Origin) -> Situation {
     Situation {
         clusters,
         origin,
+        source_time: None,
         bots: Ok(Bots { all: estimate(), changed: None }),
         models: Models { source: model.clone(), target: model },
         prices: Prices::published().unwrap(),
@@ -219,6 +220,37 @@ fn rows_that_serve_are_moved_rather_than_embedded() {
     unreachable.target = Err("no route".into());
     let plan = super::super::plan(&with_bots(Ok(unreachable), Origin::Live));
     assert_eq!(plan.recommended, Some(Method::Reembed), "through a store of its own");
+}
+
+#[test]
+fn a_delta_is_possible_from_any_source_whose_time_is_known() {
+    let mut situation = with_bots(Ok(facts(source(1000))), Origin::Live);
+    let plan = super::super::plan(&situation);
+    let why = method(&plan, Method::Delta).why_not.as_ref().unwrap();
+    assert!(why.starts_with("it is for a source as it was at a certain time"), "{why}");
+    assert!(why.contains("--source-time"), "{why}");
+    situation.source_time = Some("2026-03-01T12:00:00Z".parse().unwrap());
+    let plan = super::super::plan(&situation);
+    let delta = method(&plan, Method::Delta);
+    assert_eq!((delta.possible, &delta.why_not), (true, &None));
+    assert!(delta.seconds.is_some() && delta.price.dollars.is_some(), "{delta:#?}");
+    assert!(!delta.price.note.contains("temporary cluster"), "{}", delta.price.note);
+    assert_eq!(plan.recommended, Some(Method::Copy), "which moves the same rows");
+    situation.models.target = "another".into();
+    let plan = super::super::plan(&situation);
+    assert!(!method(&plan, Method::Delta).possible, "vectors of two models");
+}
+
+#[test]
+fn a_price_that_is_not_known_says_what_is_missing() {
+    let mut situation = with_bots(Ok(facts(source(1000))), SNAPSHOT);
+    situation.bots = Err("the model's dimensions are not known; pass --dimensions".into());
+    let plan = super::super::plan(&situation);
+    for wanted in [Method::Reembed, Method::Delta] {
+        let note = &method(&plan, wanted).price.note;
+        assert!(note.ends_with("dimensions are not known; pass --dimensions"), "{note}");
+        assert!(!note.contains("registry"), "{note}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use vecferry_core::bot::SyncStatus;
+use vecferry_core::cleanup::cleanup;
 use vecferry_core::delta::{
     Choice, Delta, Objects, Terms, WebPolicy, carry, compare, held, recorded, settle,
 };
@@ -194,7 +195,7 @@ async fn what_changed_is_embedded_what_is_gone_is_removed_and_the_rest_is_the_so
 
     for verdict in [rig.verify().await, rig.verify_recorded().await] {
         assert!(verdict.matches, "{:#?} {:?}", verdict.content, verdict.notes);
-        let note = "left out are 2 bots to be embedded anew (2 of them proven) and 1 bots whose rows were removed";
+        let note = "left out are 2 bots to be embedded anew (2 of them proven) and 1 bot whose rows were removed";
         assert!(verdict.notes.iter().any(|said| said.contains(note)), "{:?}", verdict.notes);
         let bots = verdict.content.tables[0].bots;
         assert_eq!(bots, Some(3), "kept, kept2 and nobody");
@@ -267,4 +268,20 @@ async fn a_bot_that_is_deleted_or_comes_back_between_two_runs_is_what_it_is_now(
     assert_eq!(done.counts, Counts { proven: 3, ..Counts::default() });
     rig.world.assert_embedded("kept2").await;
     assert!(rig.verify().await.matches);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cleanup_takes_what_was_embedded_and_leaves_what_the_application_wrote_beside_it() {
+    let rig = Rig::new("delta_undone").await;
+    rig.copy().await.unwrap();
+    rig.embed(&Arc::default()).await.unwrap();
+    rig.world.assert_embedded("fresh").await;
+    // As a run that ended before its last bot would leave it.
+    let target = &rig.world.target;
+    target.batch("UPDATE vecferry.migration SET phase = 'embedding'").await.unwrap();
+    target.batch("INSERT INTO items (id, botid) VALUES ('A1', 'beside')").await.unwrap();
+    cleanup(&rig.clusters()).await.unwrap();
+    let left = "SELECT string_agg(rtrim(botid), ' ') FROM items";
+    let left: Option<String> = target.query_one(left).await.unwrap().get(0);
+    assert_eq!(left.as_deref(), Some("beside"));
 }

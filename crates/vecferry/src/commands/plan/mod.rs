@@ -66,7 +66,8 @@ async fn situation(
         Ok(Outlook { estimate, region }) => (Ok(Bots { all: estimate, changed: None }), region),
         Err(error) => (Err(in_words(&error)), settings.aws(&flags.aws).region),
     };
-    Ok(Situation { clusters, origin, bots, models, prices, region })
+    let source_time = settings.said_source_time(args.embedding.source_time);
+    Ok(Situation { clusters, origin, source_time, bots, models, prices, region })
 }
 
 /// Both clusters; or the target alone, where bots can be embedded without the source.

@@ -347,14 +347,14 @@ async fn policy(resolved: &Resolved, runner: &dyn TaskRunner) -> Result<TaskPoli
     })
 }
 
-/// USD for a million tokens: what the operator says, else what is known of Bedrock's model.
+/// USD for a million tokens: what the operator says, else the entry of the model in the prices, wherever it runs; a
+/// model in this process costs nothing.
 fn price_of(model: &ModelSettings, prices: &Prices) -> Option<f64> {
-    let published = match &model.at {
-        ModelAt::Bedrock { .. } => prices.embedding(&model.id).map(|quote| quote.usd),
-        ModelAt::OpenAi { .. } => None,
-        ModelAt::Local { .. } => Some(0.0),
-    };
-    model.price.or(published)
+    let entry = || prices.embedding(&model.id).map(|quote| quote.usd);
+    match &model.at {
+        ModelAt::Bedrock { .. } | ModelAt::OpenAi { .. } => model.price.or_else(entry),
+        ModelAt::Local { .. } => model.price.or(Some(0.0)),
+    }
 }
 
 /// What vecferry's own worker in a container is told; the application's own containers ignore it. No secret is among
@@ -410,4 +410,35 @@ fn environment(
         (worker::KNOWLEDGE, knowledge),
     ];
     Ok(pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_price_is_said_or_looked_up_wherever_it_runs() {
+        let file = "[embedding]\ntest = 100\n'cohere.embed-v4:0' = 0.5";
+        let prices = Prices::published().unwrap().replaced_with(file, "mine.toml").unwrap();
+        let open_ai = || ModelAt::OpenAi { url: "http://localhost/v1".into() };
+        let of = |at: ModelAt, id: &str, price: Option<f64>| {
+            let model = ModelSettings {
+                at,
+                id: id.into(),
+                dimensions: None,
+                source_model: String::new(),
+                requests_per_minute: None,
+                tokens_per_minute: None,
+                price,
+            };
+            price_of(&model, &prices)
+        };
+        assert_eq!(of(open_ai(), "test", None), Some(100.0));
+        assert_eq!(of(open_ai(), "another", None), None);
+        assert_eq!(of(open_ai(), "test", Some(0.0)), Some(0.0));
+        let bedrock = || ModelAt::Bedrock { region: None };
+        assert_eq!(of(bedrock(), "eu.cohere.embed-v4:0", None), Some(0.5));
+        assert_eq!(of(bedrock(), "cohere.embed-v4:0", Some(0.2)), Some(0.2));
+        assert_eq!(of(ModelAt::Local { folder: "test".into() }, "test", None), Some(0.0));
+    }
 }

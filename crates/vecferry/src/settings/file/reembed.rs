@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use toml::de::DeValue;
 
-use super::{Wrong, decimal, number, switch, text, texts};
+use super::{Wrong, decimal, number, price, switch, text, texts};
 use crate::cli::{Aws, Documents, Embedding, Registry, Tasks};
 use crate::units::{parse_duration, parse_size};
 
@@ -110,7 +110,7 @@ fn set_embedding(embedding: &mut Embedding, key: &str, value: &DeValue<'_>) -> R
         "source_model" => embedding.source_model = Some(text(value)?.to_owned()),
         "requests_per_minute" => embedding.requests_per_minute = Some(amount(value)?),
         "tokens_per_minute" => embedding.tokens_per_minute = Some(amount(value)?),
-        "price" => embedding.price = Some(decimal(value)?),
+        "price" => embedding.price = Some(price(value)?),
         unknown => return Err(Wrong::unknown(unknown, &EMBEDDING_KEYS)),
     }
     Ok(())
