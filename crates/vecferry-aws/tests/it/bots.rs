@@ -8,7 +8,7 @@ use vecferry_core::bot::{BotKey, DocumentAddress, SyncRecord, SyncStatus};
 use vecferry_core::reembed::registry::{BotRegistry, Expected, Listing, Written};
 use vecferry_core::{Class, Error};
 use vecferry_testkit::chat::{ChatBot, ChatTable, Release, alias, conversation, ghost};
-use vecferry_testkit::{MOTO_ACCOUNT, moto};
+use vecferry_testkit::{Dynamo, MOTO_ACCOUNT, moto};
 
 use crate::interruption::{Fate, Interruption};
 use crate::rig::account;
@@ -232,8 +232,11 @@ async fn a_bot_that_was_deleted_stays_deleted() {
 
 #[tokio::test]
 async fn of_many_claims_one_succeeds() {
-    let table = ChatTable::create(moto().await).await.unwrap();
-    let registry = registry(&table, DynamoOptions::default()).await;
+    // moto looks at the condition and writes in two steps, between which another claim may come.
+    let dynamo = Dynamo::start().unwrap();
+    let table = ChatTable::create_in(&dynamo).await.unwrap();
+    let account = account(&dynamo.endpoint()).await;
+    let registry = DynamoBots::new(&account, table.name(), DynamoOptions::default());
     table.put(&ChatBot::new("user", "bot").item(Release::V1_4)).await.unwrap();
     let key = key("user", "bot");
     let claims = (0..8).map(|number| {
