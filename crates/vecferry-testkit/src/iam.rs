@@ -8,18 +8,15 @@
 mod answer;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use tokio::sync::oneshot;
 
-use crate::error::{Result, file};
+use crate::error::Result;
+use crate::loopback::Loopback;
 
 /// Patterns of actions and of resources, with `*` for any run of characters: `("ecs:*", "*")`.
 pub type Rule = (String, String);
@@ -89,10 +86,8 @@ pub struct Simulated {
 /// A running service.
 #[derive(Debug)]
 pub struct Iam {
-    address: SocketAddr,
+    served: Loopback,
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -117,32 +112,14 @@ impl Iam {
     /// # Errors
     /// No port or thread.
     pub fn start(rules: Rules) -> Result<Iam> {
-        let here = Path::new("127.0.0.1:0");
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(file("bind", here))?;
-        listener.set_nonblocking(true).map_err(file("bind", here))?;
-        let address = listener.local_addr().map_err(file("bind", here))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(file("run a service at", here))?;
         let shared = Arc::new(Shared { rules: Mutex::new(rules), simulated: Mutex::default() });
-        let (stop, stopped) = oneshot::channel();
         let router = Router::new().route("/", post(serve)).with_state(Arc::clone(&shared));
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(async {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                tokio::select! {
-                    _ = axum::serve(listener, router).into_future() => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Ok(Iam { address, shared, stop: Some(stop), thread: Some(thread) })
+        Ok(Iam { served: Loopback::serve(router)?, shared })
     }
 
     /// What `AWS_ENDPOINT_URL_IAM` and `AWS_ENDPOINT_URL_STS` should say.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.served.address())
     }
 
     /// Behaves like this from now on.
@@ -153,18 +130,6 @@ impl Iam {
     /// Every simulation that was answered, first pages only.
     pub fn simulated(&self) -> Vec<Simulated> {
         self.shared.simulated().clone()
-    }
-}
-
-impl Drop for Iam {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // Fails only when the service has ended already.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

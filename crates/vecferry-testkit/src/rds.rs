@@ -20,14 +20,10 @@ mod things;
 mod wire;
 mod xml;
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
-
-use crate::error::{Result, file};
+use crate::error::Result;
+use crate::loopback::Loopback;
 use crate::moto::{MOTO_REGION, Moto};
 pub use attached::Attached;
 pub use faults::{Fault, Stall};
@@ -42,10 +38,7 @@ pub const RDS_ACCOUNT: &str = crate::moto::MOTO_ACCOUNT;
 #[derive(Debug)]
 pub struct Rds {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    /// Dropped to end the thread.
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    served: Loopback,
 }
 
 impl Rds {
@@ -54,35 +47,13 @@ impl Rds {
     /// # Errors
     /// No port or thread.
     pub fn start(moto: &Moto) -> Result<Rds> {
-        let any = Path::new("127.0.0.1:0");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(file("bind", any))?;
-        let address = listener.local_addr().map_err(file("bind", any))?;
-        listener.set_nonblocking(true).map_err(file("bind", any))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("rds")
-            .enable_all()
-            .build()
-            .map_err(file("start a runtime for", any))?;
         let shared = Arc::new(Shared::new(moto.endpoint()));
-        let (stop, stopped) = oneshot::channel();
-        let served = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = wire::serve(listener, served) => {}
-                }
-            });
-            // Calls that are held have no end of their own.
-            runtime.shutdown_background();
-        });
-        Ok(Rds { shared, address, stop: Some(stop), thread: Some(thread) })
+        Ok(Rds { served: Loopback::serve(wire::router(Arc::clone(&shared)))?, shared })
     }
 
     /// What `AWS_ENDPOINT_URL_RDS` and `AWS_ENDPOINT_URL_SECRETS_MANAGER` should say.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.served.address())
     }
 
     /// What sends a program of ours to this double.
@@ -181,14 +152,5 @@ impl Rds {
     /// The snapshots as they are now, by name.
     pub fn snapshots(&self) -> Vec<RdsSnapshot> {
         self.shared.state().snapshots.values().cloned().collect()
-    }
-}
-
-impl Drop for Rds {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

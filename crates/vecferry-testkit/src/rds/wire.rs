@@ -8,7 +8,6 @@ use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use tokio::net::TcpListener;
 
 use super::faults::{Fault, Stall};
 use super::form::Form;
@@ -33,12 +32,9 @@ impl Refusal {
     }
 }
 
-/// Serves until it is dropped.
-pub(super) async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let routes = Router::new().route("/", post(answer)).with_state(shared);
-    // It ends with an error only when the listener does, and that lives as long as this.
-    let _ = axum::serve(listener, routes).await;
+/// What answers calls.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new().route("/", post(answer)).with_state(shared)
 }
 
 async fn answer(
