@@ -20,7 +20,7 @@ pub mod inspect;
 pub mod inventory;
 pub mod knowledge;
 pub mod migration;
-mod operator_file;
+pub mod operator_file;
 pub mod pg;
 pub mod phase;
 pub mod plan;

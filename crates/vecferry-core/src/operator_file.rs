@@ -1,36 +1,40 @@
-//! Files that an operator writes and names, such as bots and prices: how they are read, and how a mistake in one gets
-//! its line. A wrong path must end in a message, so a pipe that nobody writes to, or a device without an end, is not
-//! waited for.
+//! Files that an operator writes and names, such as settings, bots and prices: how they are read, and how a mistake in
+//! one gets its line and the word that was meant. A wrong path must end in a message, so a pipe that nobody writes to,
+//! or a device without an end, is not waited for.
 
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
 /// What a file of one kind may be.
 #[derive(Debug)]
-pub(crate) struct Kind {
+pub struct Kind {
     /// Largest file, in bytes: it is held in memory while it is read.
-    pub(crate) most_bytes: u64,
+    pub most_bytes: u64,
     /// How it is written: `TOML`.
-    pub(crate) format: &'static str,
+    pub format: &'static str,
     /// What to do about one that is larger.
-    pub(crate) too_large: &'static str,
+    pub too_large: &'static str,
+    /// Whether a pipe will do, as a shell's `<(decrypt settings)` is one: nobody should have to lay passwords down in a
+    /// file. It is waited for until its writer ends.
+    pub may_be_pipe: bool,
 }
 
 /// Reads a file as text.
 ///
 /// # Errors
 /// [`Error::Local`] when it cannot be read, [`Error::Configuration`] when it is no regular file, too large or not UTF-8.
-pub(crate) fn read(path: &Path, kind: &Kind) -> Result<String> {
+pub fn read(path: &Path, kind: &Kind) -> Result<String> {
     let local = |source| Error::Local { doing: format!("read {}", path.display()), source };
     let unfit = |what: &str, hint: String| Error::Configuration {
         what: format!("{} {what}", path.display()),
         hint: Some(hint),
     };
     // Asked before it is opened: opening a pipe waits for somebody who writes into it.
-    let is_file = std::fs::metadata(path).map_err(local)?.is_file();
-    if !is_file {
+    let of_type = std::fs::metadata(path).map_err(local)?.file_type();
+    if !of_type.is_file() && !(kind.may_be_pipe && of_type.is_fifo()) {
         let hint = "give a file; what a command prints must be written to one first";
         return Err(unfit("is not a regular file", hint.to_owned()));
     }
@@ -51,23 +55,34 @@ pub(crate) fn read(path: &Path, kind: &Kind) -> Result<String> {
 /// Where lines begin in a text, so that a mistake can name its line. The text is read once, however many places are
 /// asked for: a file of bots has as many as it has values.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub struct Lines {
     /// Place of each line feed, ascending.
     ends: Vec<usize>,
 }
 
 impl Lines {
     /// The lines of a text.
-    pub(crate) fn of(text: &str) -> Lines {
+    pub fn of(text: &str) -> Lines {
         let bytes = text.bytes().enumerate();
         Lines { ends: bytes.filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect() }
     }
 
     /// The number of the line, from 1, in which the byte at this place stands; beyond the end, the last line. A line feed
     /// belongs to the line that it ends.
-    pub(crate) fn number(&self, at: usize) -> usize {
+    pub fn number(&self, at: usize) -> usize {
         1 + self.ends.partition_point(|end| *end < at)
     }
+}
+
+/// The known key that was most likely meant; `None` where every proposal would be a guess.
+pub fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), *candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        // 1.0 is equality.
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
@@ -84,5 +99,14 @@ mod tests {
                 assert_eq!(lines.number(at), counted, "{at} in {text:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_has_its_nearest_key_and_another_word_has_none() {
+        let known = ["documents", "title", "owner"];
+        assert_eq!(nearest("documnets", &known), Some("documents"));
+        assert_eq!(nearest("Title", &known), Some("title"));
+        assert_eq!(nearest("xyz", &known), None);
+        assert_eq!(nearest("title", &[]), None);
     }
 }

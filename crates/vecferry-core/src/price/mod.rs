@@ -22,6 +22,7 @@ const KIND: Kind = Kind {
     most_bytes: 1 << 20,
     format: "TOML",
     too_large: "is it the right file? Prices are a few lines of TOML",
+    may_be_pipe: false,
 };
 
 /// What is paid for besides embedding.

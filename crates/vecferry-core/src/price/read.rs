@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Item, Quote};
-use crate::operator_file::Lines;
+use crate::operator_file::{Lines, nearest};
 
 /// Keys of a price that is written as a table.
 const KEYS: [&str; 4] = ["usd", "as_of", "source", "compared"];
@@ -126,14 +126,8 @@ impl Reader<'_> {
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {
-    // strsim's 1.0 is equality; below 0.7 the proposal would be a guess.
-    let nearest = known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.7);
-    match nearest {
-        Some((_, candidate)) => format!("unknown key `{key}`, did you mean `{candidate}`?"),
+    match nearest(key, known) {
+        Some(candidate) => format!("unknown key `{key}`, did you mean `{candidate}`?"),
         None => format!("unknown key `{key}`"),
     }
 }

@@ -54,6 +54,7 @@ const KIND: Kind = Kind {
     most_bytes: 64 << 20,
     format: "TOML or JSON",
     too_large: "is it the right file? Otherwise divide it by owner",
+    may_be_pipe: false,
 };
 
 /// A registry that is a file, read once.
@@ -137,14 +138,8 @@ impl Mistakes {
     }
 
     fn unknown_key(&mut self, node: &Node, key: &str, known: &[&str]) {
-        // strsim's 1.0 is equality; below 0.7 the proposal would be a guess.
-        let nearest = known
-            .iter()
-            .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .filter(|(likeness, _)| *likeness > 0.7);
-        match nearest {
-            Some((_, right)) => {
+        match operator_file::nearest(key, known) {
+            Some(right) => {
                 self.add(node, format!("unknown key `{key}`: did you mean `{right}`?"))
             }
             None => {

@@ -10,8 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use vecferry_core::Error as CoreError;
 use vecferry_core::delta::WebPolicy;
 use vecferry_core::knowledge::Knowledge;
+use vecferry_core::operator_file::{self, Kind, Lines, nearest};
 use vecferry_core::pg::QualifiedName;
 use vecferry_core::policy::{ApplyStart, Existing, IvfflatLists};
 
@@ -69,6 +71,14 @@ pub(crate) const KNOWLEDGE_KEYS: [&str; 9] =
 /// pgvector's distance operators.
 const OPERATORS: [&str; 6] = ["<->", "<=>", "<#>", "<+>", "<~>", "<%>"];
 
+/// What the file may be.
+const KIND: Kind = Kind {
+    most_bytes: 1 << 20,
+    format: "TOML",
+    too_large: "is it the right file? Settings are a few lines of TOML",
+    may_be_pipe: true,
+};
+
 /// What the file says.
 #[derive(Debug, Default)]
 pub(crate) struct File {
@@ -105,22 +115,20 @@ pub(crate) struct File {
 impl File {
     /// Reads a file that must be there.
     pub(crate) fn read(path: &Path) -> Result<File, Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Mistake::new(
-                format!("cannot read {}: {error}", path.display()),
+        let text = operator_file::read(path, &KIND).map_err(|error| match error {
+            CoreError::Local { doing, source } => Error::from(Mistake::new(
+                format!("cannot {doing}: {source}"),
                 "`vecferry init` writes a commented settings file; --config names another one",
-            )
+            )),
+            other => Error::from(other),
         })?;
         File::parse(&text, path)
     }
 
     /// Reads the file's text; `path` is for messages and for directories relative to it.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<File, Error> {
-        let place = |at: usize| {
-            let line =
-                1 + text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count();
-            format!("{} line {line}", path.display())
-        };
+        let lines = Lines::of(text);
+        let place = |at: usize| format!("{} line {}", path.display(), lines.number(at));
         let document = DeTable::parse(text).map_err(|error| {
             // The error's own text shows the line, and a password may stand in it.
             let at = error.span().map_or(0, |span| span.start);
@@ -287,14 +295,8 @@ impl Wrong {
     }
 
     fn unknown(key: &str, known: &[&str]) -> Wrong {
-        // strsim's 1.0 is equality; below 0.7 the proposal would be a guess.
-        let nearest = known
-            .iter()
-            .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .filter(|(likeness, _)| *likeness > 0.7);
-        let hint = match nearest {
-            Some((_, candidate)) => format!("did you mean `{candidate}`?"),
+        let hint = match nearest(key, known) {
+            Some(candidate) => format!("did you mean `{candidate}`?"),
             None => format!("known keys are {}", known.join(", ")),
         };
         Wrong::Key { what: format!("unknown key `{key}`"), hint: Some(hint) }

@@ -37,6 +37,10 @@ fn a_missing_target_or_file_or_a_broken_url_is_a_usage_error() {
         &program.run(&["--config", "none.toml", "status"]).expect(2),
         &["cannot read none.toml", "vecferry init"],
     );
+    said(
+        &program.run(&["--config", "/dev/zero", "status"]).expect(2),
+        &["/dev/zero is not a regular file", "hint: "],
+    );
     let broken = format!("postgres://u:{SECRET}@h:port/d");
     let ran = program.run(&["migrate", "--source", &broken, "--target", &broken]).expect(2);
     said(
