@@ -34,7 +34,8 @@ pub fn read(path: &Path, kind: &Kind) -> Result<String> {
     };
     // Asked before it is opened: opening a pipe waits for somebody who writes into it.
     let of_type = std::fs::metadata(path).map_err(local)?.file_type();
-    if !of_type.is_file() && !(kind.may_be_pipe && of_type.is_fifo()) {
+    let fit = of_type.is_file() || (kind.may_be_pipe && of_type.is_fifo());
+    if !fit {
         let hint = "give a file; what a command prints must be written to one first";
         return Err(unfit("is not a regular file", hint.to_owned()));
     }

@@ -139,9 +139,7 @@ impl Mistakes {
 
     fn unknown_key(&mut self, node: &Node, key: &str, known: &[&str]) {
         match operator_file::nearest(key, known) {
-            Some(right) => {
-                self.add(node, format!("unknown key `{key}`: did you mean `{right}`?"))
-            }
+            Some(right) => self.add(node, format!("unknown key `{key}`: did you mean `{right}`?")),
             None => {
                 self.add(node, format!("unknown key `{key}`: known keys are {}", known.join(", ")));
             }

@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use vecferry_core::plan::Range;
 
-use super::{Aws, BotSelection, Documents, Embedding, Reembed, Registry, Tasks, parse_time};
+use super::{BotSelection, Documents, Embedding, Reembed, Registry, Tasks, parse_time};
 use crate::units::parse_rate;
 
 /// What services cost.
@@ -46,8 +46,6 @@ pub(crate) struct PlanEmbedding {
     #[command(flatten)]
     pub(crate) registry: Registry,
     #[command(flatten)]
-    pub(crate) aws: Aws,
-    #[command(flatten)]
     pub(crate) embedding: Embedding,
     #[command(flatten)]
     pub(crate) documents: Documents,
@@ -68,13 +66,12 @@ impl PlanEmbedding {
 
     /// As what re-embedding asks; items that are not understood are left out, for nothing is done.
     pub(crate) fn reembed(&self) -> Reembed {
-        let PlanEmbedding { selection, registry, aws, embedding, documents, tasks, prices, .. } =
+        let PlanEmbedding { selection, registry, embedding, documents, tasks, prices, .. } =
             self.clone();
         Reembed {
             skip_odd: true,
             selection,
             registry,
-            aws,
             embedding,
             documents,
             tasks,

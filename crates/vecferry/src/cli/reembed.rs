@@ -18,8 +18,6 @@ pub(crate) struct Bots {
     #[command(flatten)]
     pub(crate) registry: Registry,
     #[command(flatten)]
-    pub(crate) aws: Aws,
-    #[command(flatten)]
     pub(crate) store: Store,
 }
 
@@ -35,8 +33,6 @@ pub(crate) struct Worker {
     pub(crate) extract: bool,
     #[command(flatten)]
     pub(crate) registry: Registry,
-    #[command(flatten)]
-    pub(crate) aws: Aws,
     #[command(flatten)]
     pub(crate) embedding: Embedding,
     #[command(flatten)]
@@ -65,8 +61,6 @@ pub(crate) struct Reembed {
     pub(crate) selection: BotSelection,
     #[command(flatten)]
     pub(crate) registry: Registry,
-    #[command(flatten)]
-    pub(crate) aws: Aws,
     #[command(flatten)]
     pub(crate) embedding: Embedding,
     #[command(flatten)]

@@ -60,7 +60,7 @@ type Rows = Option<HashMap<String, Held>>;
 /// Runs the command.
 pub(crate) async fn run(args: &Bots, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let selection = selection(&args.selection)?;
-    let services = Services::new(settings.aws(&args.aws));
+    let services = Services::new(settings.aws().clone());
     let registry = services.registry(&settings.registry(&args.registry, None)?).await?;
     let listing = selection.apply(registry.list().await?)?;
     let (source, target) = (settings.source_if_named().await?, settings.target_if_named().await?);

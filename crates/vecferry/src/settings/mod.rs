@@ -35,7 +35,7 @@ pub(crate) const DEFAULT_FILE: &str = "vecferry.toml";
 pub(crate) struct Settings {
     source: Given,
     target: Given,
-    /// The account that secrets are read from.
+    /// The account that everything on AWS is asked in.
     aws: Aws,
     /// The target's cluster, by identifier. Every command whose source is a snapshot asks for it, with the flag or
     /// without.
@@ -51,7 +51,7 @@ impl Settings {
             (None, true) => File::read(Path::new(DEFAULT_FILE))?,
             (None, false) => File::default(),
         };
-        let mut settings = Settings {
+        Ok(Settings {
             source: Given::new(
                 [&place.source, &file.source],
                 [&place.source_secret, &file.source_secret],
@@ -60,13 +60,14 @@ impl Settings {
                 [&place.target, &file.target],
                 [&place.target_secret, &file.target_secret],
             ),
-            aws: Aws::default(),
+            aws: Aws {
+                region: place.aws.region.clone().or_else(|| file.reembed.aws.region.clone()),
+                profile: place.aws.profile.clone().or_else(|| file.reembed.aws.profile.clone()),
+            },
             target_cluster: variable("VECFERRY_TARGET_CLUSTER")
                 .or_else(|| file.restore.at.target_cluster.clone()),
             file,
-        };
-        settings.aws = settings.aws(&place.aws);
-        Ok(settings)
+        })
     }
 
     /// What the file alone says.
@@ -75,13 +76,19 @@ impl Settings {
         let source = Given::new([&None, &file.source], [&None, &file.source_secret]);
         let target = Given::new([&None, &file.target], [&None, &file.target_secret]);
         let target_cluster = file.restore.at.target_cluster.clone();
-        Settings { source, target, aws: Aws::default(), target_cluster, file }
+        let aws = file.reembed.aws.clone();
+        Settings { source, target, aws, target_cluster, file }
     }
 
     /// The same with what the command's own flags say of the target's cluster.
     pub(crate) fn at(self, flags: Option<&TargetAt>) -> Settings {
         let named = flags.and_then(|flags| flags.target_cluster.clone());
         Settings { target_cluster: named.or(self.target_cluster), ..self }
+    }
+
+    /// The AWS account.
+    pub(crate) fn aws(&self) -> &Aws {
+        &self.aws
     }
 
     /// The shape of the knowledge base.

@@ -4,9 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{
-    Aws, Documents, Embedding, LostDocuments, Provider, Registry, Runner, Store, Tasks,
-};
+use crate::cli::{Documents, Embedding, LostDocuments, Provider, Registry, Runner, Store, Tasks};
 use crate::error::{Error, Mistake};
 use crate::settings::Settings;
 
@@ -139,15 +137,6 @@ impl Settings {
                 Ok(Some(RegistryAt::Table { name, full_scan }))
             }
             (None, None) => Ok(None),
-        }
-    }
-
-    /// The AWS account.
-    pub(crate) fn aws(&self, flags: &Aws) -> Aws {
-        let file = &self.file.reembed.aws;
-        Aws {
-            region: flags.region.clone().or_else(|| file.region.clone()),
-            profile: flags.profile.clone().or_else(|| file.profile.clone()),
         }
     }
 

@@ -28,7 +28,7 @@ impl Settings {
         };
         let (cluster, task_definition) = self.tasks_named(flags);
         let mut scope = Scope {
-            region: self.aws(&flags.aws).region.or_else(region_of_environment),
+            region: self.aws.region.clone().or_else(region_of_environment),
             table,
             table_role: Named::or_unused(variable("TABLE_ACCESS_ROLE_ARN")),
             bucket,

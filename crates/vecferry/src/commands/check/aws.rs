@@ -32,7 +32,7 @@ pub(super) async fn check(
     if !in_play(method, &scope, &hosts) {
         return Ok(None);
     }
-    let services = Services::new(settings.aws(&flags.aws));
+    let services = Services::new(settings.aws().clone());
     let [source_host, target_host] = hosts;
     let look = Look { method, scope, source_host, target_host, index_bytes };
     tokio::select! {

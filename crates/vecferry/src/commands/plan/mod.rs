@@ -64,7 +64,7 @@ async fn situation(
     let source = if clusters.is_ok() { settings.source_if_named().await? } else { None };
     let (bots, region) = match outlook(&flags, settings, source, ui).await {
         Ok(Outlook { estimate, region }) => (Ok(Bots { all: estimate, changed: None }), region),
-        Err(error) => (Err(in_words(&error)), settings.aws(&flags.aws).region),
+        Err(error) => (Err(in_words(&error)), settings.aws().region.clone()),
     };
     let source_time = settings.said_source_time(args.embedding.source_time);
     Ok(Situation { clusters, origin, source_time, bots, models, prices, region })

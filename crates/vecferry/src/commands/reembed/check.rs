@@ -19,7 +19,7 @@ use crate::settings::{EcsAt, RunnerAt, Settings};
 /// # Errors
 /// Settings that cannot be used.
 pub(crate) async fn check(flags: &Reembed, settings: &Settings) -> Result<Report, Error> {
-    look(resolve(flags, settings).await?, flags, settings).await
+    look(resolve(flags, settings).await?, settings).await
 }
 
 /// Runs them where the source is not there yet.
@@ -30,11 +30,11 @@ pub(crate) async fn check_without_source(
     flags: &Reembed,
     settings: &Settings,
 ) -> Result<Report, Error> {
-    look(resolve_with(flags, settings, None).await?, flags, settings).await
+    look(resolve_with(flags, settings, None).await?, settings).await
 }
 
-async fn look(resolved: Resolved, flags: &Reembed, settings: &Settings) -> Result<Report, Error> {
-    let services = Services::new(settings.aws(&flags.aws));
+async fn look(resolved: Resolved, settings: &Settings) -> Result<Report, Error> {
+    let services = Services::new(settings.aws().clone());
     let mut report =
         Report { version: 1, findings: vec![], checked: vec![], could_not_run: vec![] };
     let registry = services.registry(&resolved.registry).await?;

@@ -159,7 +159,7 @@ impl Shop {
         side: Side,
     ) -> Result<Shop, Error> {
         let prices = settings.prices(&flags.prices)?;
-        let aws = settings.aws(&flags.aws);
+        let aws = settings.aws().clone();
         let services = Services::new(aws.clone());
         let registry = services.registry(&resolved.registry).await?;
         let embedder = resolved.embedder(&services, side).await?;

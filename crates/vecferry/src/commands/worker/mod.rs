@@ -33,7 +33,7 @@ const BY_HAND: &str = "by-hand";
 pub(crate) async fn run(args: &Worker, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
     let key = keys::bot_of(args.bot.as_deref(), variable("EVENT").as_deref(), &args.keys)?;
     let interrupt = Interrupt::listen(ui)?;
-    let services = Services::new(settings.aws(&args.aws));
+    let services = Services::new(settings.aws().clone());
     let at = settings.registry(&args.registry, variable("TABLE_NAME"))?;
     let registry = services.registry_of(&at, &key.owner).await?;
     let Some(bot) = registry.get(&key).await? else {
