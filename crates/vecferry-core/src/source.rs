@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, Side};
 use crate::inspect::inspect;
 use crate::inventory::{Inventory, Server, Table};
-use crate::pg::{Dsn, Session, quote_literal};
+use crate::pg::{Dsn, Session, WireConnection, quote_literal};
 use crate::policy::Policy;
 
 /// What makes a source this source: state of another one must never be mixed in.
@@ -165,7 +165,7 @@ impl SourceSnapshot {
     async fn begin(dsn: &Dsn, policy: &Policy, more: &str) -> Result<SourceSnapshot> {
         let session = open(dsn, policy).await?;
         let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{more}");
-        session.batch("open a snapshot", &begin).await?;
+        session.batch("open a snapshot", &begin).await.map_err(importing)?;
         let inventory = inspect(&session).await?;
         SourceSnapshot::of(session, inventory, dsn).await
     }
@@ -192,6 +192,28 @@ impl SourceSnapshot {
     /// Tables the policy selects, in the inventory's order.
     pub(crate) fn selected<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a Table> {
         self.inventory.tables.iter().filter(|table| policy.selects(table))
+    }
+}
+
+/// Makes a connection see exactly an exported snapshot.
+///
+/// # Errors
+/// [`Error::Postgres`], with [`Failure::SnapshotGone`] when the session that exported it has ended.
+pub(crate) async fn import_snapshot(connection: &mut WireConnection, snapshot: &str) -> Result<()> {
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+        quote_literal(snapshot)
+    );
+    connection.simple("import the snapshot", &begin).await.map_err(importing)?;
+    Ok(())
+}
+
+fn importing(error: Error) -> Error {
+    match error {
+        Error::Postgres { side, doing, failure, hint } => {
+            Error::Postgres { side, doing, failure: Box::new(failure.importing()), hint }
+        }
+        other => other,
     }
 }
 

@@ -11,9 +11,9 @@ use super::part::{Part, column_list, select};
 use super::stream::{CopyQuery, Pipe, forward, keyword};
 use super::{PartReport, Passed};
 use crate::error::{Error, Result, Side};
-use crate::pg::{WireConnection, quote_literal};
+use crate::pg::WireConnection;
 use crate::policy::Clusters;
-use crate::source::SnapshotBounds;
+use crate::source::{SnapshotBounds, import_snapshot};
 use crate::store::{Relation, enlist_sql, part_finished_sql};
 
 /// Everything a worker needs; it shares the queue and the counters with the others.
@@ -56,12 +56,9 @@ impl Worker {
     async fn work(&self) -> Result<()> {
         let mut source = WireConnection::open(&self.clusters.source, Side::Source, "copy").await?;
         let mut target = WireConnection::open(&self.clusters.target, Side::Target, "copy").await?;
-        let import = format!(
-            "SET lock_timeout = {}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            self.lock_timeout.as_millis(),
-            quote_literal(&self.snapshot)
-        );
-        source.simple("import the snapshot", &import).await?;
+        let timeout = format!("SET lock_timeout = {}", self.lock_timeout.as_millis());
+        source.simple("set the lock timeout", &timeout).await?;
+        import_snapshot(&mut source, &self.snapshot).await?;
         if let Some(tables) = self.locked.as_ref().filter(|tables| !tables.is_empty()) {
             let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", tables.join(", ONLY "));
             source.simple("lock the tables against schema changes", &lock).await?;
@@ -71,7 +68,7 @@ impl Worker {
             self.copy(&part, &mut source, &mut target).await?;
             if self.locked.is_none() {
                 source.simple("let the table go", "COMMIT").await?;
-                source.simple("import the snapshot", &import).await?;
+                import_snapshot(&mut source, &self.snapshot).await?;
             }
         }
         Ok(())

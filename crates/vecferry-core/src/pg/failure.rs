@@ -25,6 +25,9 @@ pub enum Failure {
     /// The server closed the connection without a word.
     #[error("the server closed the connection")]
     Closed,
+    /// The session that exported the snapshot, which another was to import, has ended.
+    #[error("the session that held the snapshot has ended")]
+    SnapshotGone,
     /// Nothing answered within the connect timeout.
     #[error("no answer within {seconds} s")]
     Timeout {
@@ -63,10 +66,25 @@ impl Failure {
         }
     }
 
+    /// The same where a snapshot was to be imported. Whoever loses all sessions on the source at once hears of it here,
+    /// from whichever session is opened next; in a class of its own, for the codes alone are those of mistakes.
+    #[must_use]
+    pub fn importing(self) -> Failure {
+        match self.sqlstate() {
+            // Not there: 22023 up to PostgreSQL 15, 42704 since; there, and its transaction is not: 55000
+            // (`ImportSnapshot`, `SetTransactionSnapshot`).
+            Some("22023" | "42704" | "55000") => Failure::SnapshotGone,
+            _ => self,
+        }
+    }
+
     /// Whether repeating helps. Unknown server errors are permanent: repeating them only hides them.
     pub fn class(&self) -> Class {
         match self {
-            Failure::Socket(_) | Failure::Closed | Failure::Timeout { .. } => Class::Transient,
+            Failure::Socket(_)
+            | Failure::Closed
+            | Failure::SnapshotGone
+            | Failure::Timeout { .. } => Class::Transient,
             Failure::Tls(_) | Failure::Protocol(_) => Class::Operator,
             Failure::Server { sqlstate, .. } => class_of(sqlstate),
         }
@@ -90,7 +108,7 @@ impl Failure {
             Failure::Socket(error) if error.to_string().contains("lookup") => {
                 Some(format!("the host name in {option} does not resolve from this machine"))
             }
-            Failure::Socket(_) | Failure::Closed => {
+            Failure::Socket(_) | Failure::Closed | Failure::SnapshotGone => {
                 Some("what was finished is recorded; run the same command again to go on".into())
             }
             Failure::Timeout { .. } => Some(format!(
@@ -258,5 +276,16 @@ mod tests {
             assert_eq!(Failure::server(code, "m", None, None).class(), class, "{code}");
         }
         assert_eq!(Failure::Closed.class(), Class::Transient);
+        for (code, class) in [
+            ("22023", Class::Transient),
+            ("42704", Class::Transient),
+            ("55000", Class::Transient),
+            ("57P01", Class::Transient),
+            ("55P03", Class::Operator),
+            ("0A000", Class::Permanent),
+        ] {
+            let class_of_it = Failure::server(code, "m", None, None).importing().class();
+            assert_eq!(class_of_it, class, "importing: {code}");
+        }
     }
 }

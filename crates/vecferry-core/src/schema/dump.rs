@@ -14,7 +14,8 @@ use tokio::process::Command;
 use super::toc::{self, Entry};
 use crate::error::{Error, Result, Side};
 use crate::pg::programs::Programs;
-use crate::pg::{Dsn, Session};
+use crate::pg::{Dsn, WireConnection};
+use crate::source::import_snapshot;
 
 /// An archive of a source's schema, in a directory that goes with it.
 pub(super) struct Archive {
@@ -65,9 +66,10 @@ impl Archive {
             let mut command = archive.dump_command(dump);
             command.envs(environment);
             let Err(error) = run(command, "pg_dump").await else { return Ok(archive) };
-            // pg_dump does not say whether it was its login that was refused; a session of our own does, and takes
-            // the new one when there is one.
-            Session::open(source, Side::Source, "dump").await?;
+            // pg_dump does not say whether it was its login that was refused, or that the snapshot is gone; a session of
+            // our own does, and takes the new login when there is one.
+            let mut session = WireConnection::open(source, Side::Source, "dump").await?;
+            import_snapshot(&mut session, dump.snapshot).await?;
             if source.login() == login {
                 return Err(error);
             }

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::copy::digest::Digests;
 use crate::copy::stream::{self, CopyQuery};
 use crate::error::{Error, Result, Side};
-use crate::pg::{Dsn, TextRow, WireConnection, quote_literal};
+use crate::pg::{Dsn, TextRow, WireConnection};
 use crate::report::{Event, Reporter};
+use crate::source::import_snapshot;
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(250);
@@ -35,11 +36,7 @@ impl Place {
     /// [`Error::Postgres`] when connecting fails or the snapshot is gone.
     pub(super) async fn connect(&self) -> Result<WireConnection> {
         let mut connection = WireConnection::open(&self.dsn, self.side, "verify").await?;
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            quote_literal(&self.snapshot)
-        );
-        connection.simple("read in the exported snapshot", &begin).await?;
+        import_snapshot(&mut connection, &self.snapshot).await?;
         Ok(connection)
     }
 }

@@ -321,6 +321,46 @@ async fn a_connection_cut_in_the_middle_is_survived() {
     }
 }
 
+/// Ends every session on the source when a phase begins: the snapshot goes while nobody reads from its session.
+struct EndSessions<'a> {
+    source: &'a Database,
+    at: Phase,
+    seen: Recorder,
+}
+
+impl Reporter for EndSessions<'_> {
+    fn event(&self, event: &Event) {
+        let retried =
+            self.seen.events().iter().any(|event| matches!(event, Event::Retrying { .. }));
+        if matches!(event, Event::PhaseStarted { phase, .. } if *phase == self.at) && !retried {
+            let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+                       WHERE application_name LIKE 'vecferry%' AND datname = current_database()";
+            self.source.psql(end).unwrap();
+        }
+        self.seen.event(event);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_is_gone_when_it_is_to_be_read_is_taken_again() {
+    let pair = pair().await;
+    let source = items(&pair.source, "gone", 500).await;
+    for phase in [Phase::Schema, Phase::Rows] {
+        let target = Database::create(&pair.target, "gone").await.unwrap();
+        let ending = EndSessions { source: &source, at: phase, seen: Recorder::default() };
+        let (clusters, policy) = (clusters(&source, &target), Policy { retries: 1, ..policy() });
+        let (options, cancel) = (RunOptions::default(), CancellationToken::new());
+        migrate(&clusters, &policy, options, &ending, &cancel).await.unwrap();
+        let retried = ending.seen.events().into_iter().find_map(|event| match event {
+            Event::Retrying { error, .. } => Some(error),
+            _ => None,
+        });
+        let error = retried.expect("the run did not lose its snapshot");
+        assert!(error.contains("the session that held the snapshot has ended"), "{phase}: {error}");
+        assert_same_content(&source, &target).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_finished_migration_run_again_does_nothing() {
     let pair = pair().await;
