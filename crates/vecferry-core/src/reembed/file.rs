@@ -252,7 +252,7 @@ fn take_documents(
     path: &Path,
     mistakes: &mut Mistakes,
 ) -> Vec<DocumentAddress> {
-    let mut documents = Vec::new();
+    let (mut documents, mut seen) = (Vec::new(), HashSet::new());
     for (key, node) in lists {
         let Value::List(items) = &node.value else {
             mistakes
@@ -262,7 +262,7 @@ fn take_documents(
         for item in items {
             let Some(text) = mistakes.text(item, key) else { continue };
             match address(key, text, path) {
-                Ok(address) if documents.contains(&address) => {}
+                Ok(address) if !seen.insert(address.clone()) => {}
                 Ok(address) => documents.push(address),
                 Err(what) => mistakes.add(item, format!("{text:?} in `{key}` {what}")),
             }
