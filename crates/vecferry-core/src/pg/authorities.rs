@@ -31,7 +31,7 @@ mod tests {
         for certificate in CertificateDer::pem_slice_iter(RDS) {
             roots.add(certificate.unwrap()).unwrap();
         }
-        assert_eq!(roots.len(), 87);
+        assert_eq!(roots.len(), 102);
         let subjects: Vec<String> =
             roots.roots.iter().map(|root| String::from_utf8_lossy(&root.subject).into()).collect();
         for region in ["us-east-1", "us-west-2", "eu-central-1", "ap-northeast-1", "sa-east-1"] {
