@@ -228,7 +228,11 @@ pub fn on_one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(cause) = below {
-        text = format!("{text}: {cause}");
+        let said = cause.to_string();
+        // Some libraries say their cause themselves.
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
         below = cause.source();
     }
     text

@@ -41,14 +41,21 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     let found = match leftovers(scope).await {
         Ok(found) => [found, of_made.clone()].concat(),
         // What was made in AWS costs money, whether or not its target can be reached any more.
-        Err(error) if args.orphans && !of_made.is_empty() && error.side() == Some(Side::Target) => {
+        Err(error) if !of_made.is_empty() && error.side() == Some(Side::Target) => {
+            if !args.orphans {
+                let amount = counted(number(&of_made), "leftover");
+                ui.insist(&format!(
+                    "{amount} in AWS cost money; `vecferry cleanup --orphans` removes them without the target"
+                ));
+                return Err(error.into());
+            }
             ui.say(&format!("the target is left alone: {}", on_one_line(&error)));
             return without_target(made, args, &target, ui).await;
         }
         Err(error) => return Err(error.into()),
     };
     if number(&found) == 0 || args.dry_run {
-        return show(&found, false, ui);
+        return show(&found, Shown::Listed { orphans: args.orphans }, ui);
     }
     if !args.yes.yes {
         ui.insist(&render(&found));
@@ -62,7 +69,7 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     }
     // Whoever was asked has just read the list.
     if args.yes.yes || ui.json {
-        return show(&removed, true, ui);
+        return show(&removed, Shown::Removed, ui);
     }
     ui.say(&format!("removed {}", counted(number(&removed), "leftover")));
     Ok(Exit::Done)
@@ -78,7 +85,7 @@ async fn without_target(
     let Some(made) = made else { return Ok(Exit::Done) };
     let found = made.leftovers();
     if number(&found) == 0 || args.dry_run {
-        return show(&found, false, ui);
+        return show(&found, Shown::Listed { orphans: args.orphans }, ui);
     }
     if !args.yes.yes {
         ui.insist(&render(&found));
@@ -86,7 +93,7 @@ async fn without_target(
     let amount = counted(number(&found), "leftover");
     confirm::destroy(ui, args.yes.yes, target, &format!("remove {amount}"))?;
     made.remove(ui).await?;
-    show(&found, true, ui)
+    show(&found, Shown::Removed, ui)
 }
 
 /// Whether the migration on the target is a re-embedding that was given no source: nothing of it is anywhere else.
@@ -98,8 +105,11 @@ async fn had_no_source(settings: &Settings) -> Result<bool, Error> {
         // The temporary cluster is gone, or was never finished: nothing of a migration can be on it.
         return Ok(true);
     }
-    let status = status(&settings.target().await?).await?;
-    Ok(status.is_some_and(|status| status.method == Method::Reembed.as_str()))
+    match status(&settings.target().await?).await {
+        Ok(status) => Ok(status.is_some_and(|status| status.method == Method::Reembed.as_str())),
+        // What is on it is asked for below; what was made in AWS is found without it.
+        Err(_) => Ok(true),
+    }
 }
 
 /// How many of them go.
@@ -107,7 +117,18 @@ fn number(leftovers: &[Leftover]) -> u64 {
     leftovers.iter().filter(|leftover| !leftover.kept).count() as u64
 }
 
-fn show(leftovers: &[Leftover], removed: bool, ui: &Ui) -> Result<Exit, Error> {
+/// What became of leftovers that are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Listed {
+        /// Whether the list was asked for with --orphans.
+        orphans: bool,
+    },
+    Removed,
+}
+
+fn show(leftovers: &[Leftover], shown: Shown, ui: &Ui) -> Result<Exit, Error> {
+    let removed = shown == Shown::Removed;
     if ui.json {
         ui.data_json(&Answer { version: 1, removed, leftovers })?;
         return Ok(Exit::Done);
@@ -116,10 +137,13 @@ fn show(leftovers: &[Leftover], removed: bool, ui: &Ui) -> Result<Exit, Error> {
         ui.data(&render(leftovers))?;
     }
     let (amount, goes) = (counted(number(leftovers), "leftover"), number(leftovers) > 0);
-    ui.say(&match (goes, removed) {
+    ui.say(&match (goes, shown) {
         (false, _) => "nothing to clean up".into(),
-        (true, true) => format!("removed {amount}"),
-        (true, false) => format!("{amount}; `vecferry cleanup` removes what is not marked as kept"),
+        (true, Shown::Removed) => format!("removed {amount}"),
+        (true, Shown::Listed { orphans }) => {
+            let orphans = if orphans { " --orphans" } else { "" };
+            format!("{amount}; `vecferry cleanup{orphans}` removes what is not marked as kept")
+        }
     });
     Ok(Exit::Done)
 }

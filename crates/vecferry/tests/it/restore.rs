@@ -183,3 +183,24 @@ async fn migrate_restores_first_after_asking_and_cleanup_needs_no_record() {
     let target = left.rds.cluster(&left.name).unwrap();
     assert_eq!((target.capacity, target.tags.len()), (Some((0.5, 5.0)), 0));
 }
+
+#[tokio::test]
+async fn what_a_dropped_target_leaves_in_aws_is_named_and_removed_without_it() {
+    let left = Left::new().await;
+    let program = left.program();
+    program.run(&["restore", "--yes"]).expect(0);
+    assert_eq!(left.made(), (1, 1));
+    let server = Session::open(&pair().await.target.url("postgres")).await.unwrap();
+    let drop = format!("DROP DATABASE {} WITH (FORCE)", left.target.name());
+    server.batch_execute(&drop).await.unwrap();
+
+    let refused = program.run(&["cleanup", "--yes"]).expect(4).stderr;
+    assert!(refused.contains("cost money") && refused.contains("cleanup --orphans"), "{refused}");
+    assert_eq!(left.made(), (1, 1));
+    // The database that is gone cannot say what the migration was: AWS is asked all the same.
+    let listed = program.run(&["cleanup", "--orphans", "--dry-run"]).expect(0);
+    assert!(listed.stdout.contains("temporary cluster"), "{}", listed.stdout);
+    assert!(listed.stderr.contains("`vecferry cleanup --orphans` removes"), "{}", listed.stderr);
+    program.run(&["cleanup", "--orphans", "--yes"]).expect(0);
+    assert_eq!(left.made(), (0, 0));
+}

@@ -4,7 +4,7 @@ use serde::Serialize;
 use vecferry_aws::cluster::Candidate;
 
 use crate::error::Error;
-use crate::ui::{Ui, table};
+use crate::ui::{Ui, list};
 use crate::units::counted;
 
 #[derive(Serialize)]
@@ -58,5 +58,5 @@ pub(super) fn render(candidates: &[Candidate]) -> String {
             format!("{state}{encrypted}{}", one.why()),
         ]
     });
-    table(&["snapshot", "cluster", "version", "taken", "size", "why"], &[4], rows.collect())
+    list(&["snapshot", "cluster", "version", "taken", "size", "why"], &[4], rows.collect())
 }
