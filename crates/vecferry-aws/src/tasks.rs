@@ -285,12 +285,18 @@ impl TaskRunner for EcsTasks {
     /// A task that was launched a moment ago may still be unknown to the service, which is eventually consistent: that
     /// it vanished is for the caller to believe after more than one look.
     async fn look(&self, ids: &[String]) -> Result<Vec<Task>> {
-        let hundreds: Vec<Vec<String>> = ids.chunks(DESCRIBED).map(<[_]>::to_vec).collect();
-        stream::iter(hundreds)
+        // A registry may name a writer that is no task. One such, and the service refuses the whole question.
+        let (asked, foreign): (Vec<&String>, Vec<&String>) =
+            ids.iter().partition(|id| state::is_id(id));
+        let hundreds = asked.chunks(DESCRIBED).map(|ids| ids.iter().copied().cloned().collect());
+        let hundreds: Vec<Vec<String>> = hundreds.collect();
+        let mut tasks: Vec<Task> = stream::iter(hundreds)
             .map(|ids| async move { self.describe_tasks(&ids).await })
             .buffered(LOOKS)
             .try_concat()
-            .await
+            .await?;
+        tasks.extend(foreign.into_iter().map(|id| state::vanished(id)));
+        Ok(tasks)
     }
 
     async fn stop(&self, id: &str, reason: &str) -> Result<()> {

@@ -88,6 +88,17 @@ pub struct CrossingStatus {
     pub last_error: Option<String>,
 }
 
+impl Status {
+    /// Whether the application was taken back to the source, or may have been: the source then is in use again. A
+    /// cutover that follows takes the rollback's record back.
+    pub fn rolled_back(&self) -> bool {
+        self.crossings.iter().any(|crossing| {
+            crossing.direction == Direction::Rollback
+                && matches!(crossing.step, Step::Switching | Step::Switched | Step::Finished)
+        })
+    }
+}
+
 /// Cutover and rollback of a migration, in that order.
 async fn crossings(session: &Session, id: &str) -> Result<Vec<CrossingStatus>> {
     let mut found = Vec::new();

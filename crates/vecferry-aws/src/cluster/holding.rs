@@ -30,7 +30,7 @@ pub enum Kind {
 
 impl Kind {
     /// In words.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Instance => "temporary instance",
             Kind::Cluster => "temporary cluster",

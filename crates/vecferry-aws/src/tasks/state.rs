@@ -12,6 +12,17 @@ pub(super) fn id(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
+/// Whether the service may have given this id: it asks for 32 or 36 characters.
+pub(super) fn is_id(id: &str) -> bool {
+    matches!(id.len(), 32 | 36)
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// A task that the service does not know.
+pub(super) fn vanished(id: &str) -> Task {
+    Task { id: id.to_owned(), bot: None, token: None, state: TaskState::Vanished }
+}
+
 /// The task, when the description has an ARN (it always has).
 pub(super) fn task(described: &types::Task, container: &str) -> Option<Task> {
     let overrides = described.overrides().and_then(|overrides| {
@@ -114,9 +125,7 @@ pub(super) fn answers(
         let said =
             failures.iter().find(|failure| failure.arn().is_some_and(|arn| self::id(arn) == id));
         match said.map(|failure| failure.reason().unwrap_or_default()) {
-            Some("MISSING") => {
-                Ok(Task { id: id.clone(), bot: None, token: None, state: TaskState::Vanished })
-            }
+            Some("MISSING") => Ok(vanished(id)),
             Some(reason) => Err((id.clone(), reason.to_owned())),
             None => Err((id.clone(), "neither described nor missing".to_owned())),
         }

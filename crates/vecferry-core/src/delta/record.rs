@@ -145,7 +145,15 @@ pub async fn settle(target: &Dsn, id: &str, settings: &Settings, delta: &Delta) 
         settings.refuse_others(&earlier.settings, &opened.describe())?;
     }
     let record = MigrationRecord::newest(&session).await?;
-    if !record.is_some_and(|record| record.id == id && record.phase == Phase::Embedding) {
+    let ours = record.filter(|record| record.id == id);
+    if let Some(record) = ours.as_ref().filter(|record| record.phase == Phase::Done) {
+        return Err(Error::Refused {
+            side: Side::Target,
+            what: format!("another run has just completed {}", record.id),
+            hint: Some("run the same command again: there is nothing left to do".into()),
+        });
+    }
+    if !ours.is_some_and(|record| record.phase == Phase::Embedding) {
         return Err(Error::Bug { what: format!("delta {id} is not in phase embedding") });
     }
     session.batch("begin", "BEGIN").await?;

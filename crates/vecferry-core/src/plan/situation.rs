@@ -114,7 +114,8 @@ pub struct Models {
 impl Models {
     /// Whether vectors of the source serve on the target. An inference profile changes where a model runs, not what it
     /// answers.
-    pub(super) fn are_one(&self) -> bool {
+    #[must_use]
+    pub fn are_one(&self) -> bool {
         let ends = |long: &str, short: &str| {
             long.strip_suffix(short).is_some_and(|front| front.is_empty() || front.ends_with('.'))
         };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use vecferry_core::policy::{Method, Policy};
 use vecferry_core::preflight::{Finding, NotRun, Report, Severity, examine};
 
-use crate::cli::{self, Check};
+use crate::cli::{self, Check, Reembed};
 use crate::error::{Error, Exit};
 use crate::interrupt::Interrupt;
 use crate::settings::Settings;
@@ -37,6 +37,7 @@ pub(crate) async fn run(args: &Check, settings: &Settings, ui: &Ui) -> Result<Ex
     let mut report = examined.report;
     if method == Method::Delta {
         report.add(super::reembed::check(&args.reembed, settings).await?);
+        report.findings.extend(mixed_models(&args.reembed, settings)?);
     }
     let question = aws::Question {
         method,
@@ -63,6 +64,9 @@ async fn before_restore(
         Method::Delta => super::reembed::check_without_source(&args.reembed, settings).await?,
         _ => Report { version: 1, findings: vec![], checked: vec![], could_not_run: vec![] },
     };
+    if method == Method::Delta {
+        report.findings.extend(mixed_models(&args.reembed, settings)?);
+    }
     report.could_not_run.push(NotRun {
         check: "source, and both clusters beside each other".into(),
         why: "the snapshot is not restored yet (vecferry restore; migrate checks again after it)"
@@ -78,6 +82,18 @@ async fn before_restore(
         report.add(more);
     }
     show(&report, "vecferry plan, then vecferry restore or migrate", ui)
+}
+
+/// That a delta would leave vectors of two models on the target.
+fn mixed_models(flags: &Reembed, settings: &Settings) -> Result<Option<Finding>, Error> {
+    let what = super::delta::mixed_models(flags, settings)?;
+    Ok(what.map(|what| Finding {
+        severity: Severity::Blocker,
+        check: "embedding model".into(),
+        side: None,
+        what,
+        remedy: super::delta::MIXED_MODELS.into(),
+    }))
 }
 
 /// The checks of a re-embedding: the knowledge table, and whether registry, model and runner can be spoken to.

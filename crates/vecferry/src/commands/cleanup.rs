@@ -1,14 +1,14 @@
 //! `cleanup`: lists and removes what a migration left.
 
 use serde::Serialize;
-use vecferry_core::Side;
 use vecferry_core::cleanup::{Leftover, Scope, cleanup, leftovers};
 use vecferry_core::error::on_one_line;
 use vecferry_core::pg::Dsn;
 use vecferry_core::policy::Method;
 use vecferry_core::status::status;
+use vecferry_core::{Error as CoreError, Side};
 
-use super::restore::removal::Made;
+use super::restore::removal::{Made, TEMPORARY_CLUSTER};
 use crate::cli::Cleanup;
 use crate::confirm;
 use crate::error::{Error, Exit};
@@ -57,6 +57,7 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     if number(&found) == 0 || args.dry_run {
         return show(&found, Shown::Listed { orphans: args.orphans }, ui);
     }
+    refuse_source_in_use(&target, &of_made).await?;
     if !args.yes.yes {
         ui.insist(&render(&found));
     }
@@ -73,6 +74,25 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
     }
     ui.say(&format!("removed {}", counted(number(&removed), "leftover")));
     Ok(Exit::Done)
+}
+
+/// After a rollback the application is on the source; a temporary cluster then is no leftover.
+async fn refuse_source_in_use(target: &Dsn, of_made: &[Leftover]) -> Result<(), Error> {
+    let goes = of_made.iter().find(|one| one.kind == TEMPORARY_CLUSTER && !one.kept);
+    let rolled_back = status(target).await?.is_some_and(|status| status.rolled_back());
+    let Some(cluster) = goes.filter(|_| rolled_back) else { return Ok(()) };
+    Err(CoreError::Refused {
+        side: Side::Source,
+        what: format!(
+            "the application was taken back to the temporary cluster {}, which a cleanup deletes",
+            cluster.name
+        ),
+        hint: Some(
+            "`vecferry cutover` brings it to the target again, and also notes that you have pointed it there yourself"
+                .into(),
+        ),
+    }
+    .into())
 }
 
 /// Removes what was made in AWS for a target that cannot be reached.

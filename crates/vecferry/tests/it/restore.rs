@@ -172,6 +172,14 @@ async fn migrate_restores_first_after_asking_and_cleanup_needs_no_record() {
     assert_eq!(left.rds.cluster(&left.name).unwrap().capacity, Some((4.0, 5.0)));
     program.run(&["verify", "--quick"]).expect(0);
 
+    // Taken back, the application reads the temporary cluster.
+    program.run(&["cutover", "--yes"]).expect(0);
+    program.run(&["rollback", "--yes"]).expect(0);
+    let in_use = program.run(&["cleanup", "--yes"]).expect(3).stderr;
+    assert!(in_use.contains("taken back to the temporary cluster"), "{in_use}");
+    assert_eq!(left.made(), (1, 1));
+    program.run(&["cutover", "--yes"]).expect(0);
+
     // The target's record is gone, as when somebody dropped the schema; and later the target itself.
     left.target.batch("DROP SCHEMA vecferry CASCADE").await.unwrap();
     let listed = program.run(&["cleanup", "--dry-run"]).expect(0).stdout;

@@ -1,6 +1,6 @@
 //! Looking at tasks and finding them again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use vecferry_core::Class;
@@ -37,6 +37,21 @@ async fn a_hundred_and_fifty_tasks_are_looked_at_in_two_calls() {
     }
     assert!(runner(&ecs).look(&[]).await.unwrap().is_empty());
     assert_eq!(ecs.calls()["DescribeTasks"], 2);
+}
+
+#[tokio::test]
+async fn a_writer_that_is_no_task_is_unknown_and_does_not_hide_the_others() {
+    let ecs = start(endless());
+    let task = launch_all(&ecs, 1).await.remove(0);
+    let foreign = ["exec", "", "arn:aws:states:us-east-1:123456789012:execution:sync:7d2b", "ż"];
+    let ids: Vec<String> =
+        foreign.iter().copied().chain([task.as_str()]).map(str::to_owned).collect();
+    let states: BTreeMap<String, TaskState> =
+        runner(&ecs).look(&ids).await.unwrap().into_iter().map(|one| (one.id, one.state)).collect();
+    assert_eq!(states.len(), ids.len());
+    assert_eq!(states[&task], TaskState::Running);
+    assert!(foreign.iter().all(|id| states[*id] == TaskState::Vanished), "{states:?}");
+    assert_eq!(ecs.calls()["DescribeTasks"], 1);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use vecferry_core::bot::BotKey;
 use vecferry_core::delta::{Recorded, Terms, recorded, settle};
 use vecferry_core::migration::{RunOptions, migrate};
 use vecferry_core::phase::{Phase, Route};
+use vecferry_core::plan::Models;
 use vecferry_core::policy::{Clusters, Method, Policy};
 use vecferry_core::reembed::registry::Listing;
 use vecferry_core::reembed::select::Selection;
@@ -26,7 +27,7 @@ use vecferry_core::{Error as CoreError, Side};
 
 use super::migrate::{destroyed, how_to_go_on, may_begin, measure, render};
 use super::reembed::{Ready, Shop, embed, proven, resolve};
-use crate::cli::Migrate;
+use crate::cli::{Migrate, Reembed};
 use crate::confirm;
 use crate::error::{Error, Exit, Mistake};
 use crate::interrupt::Interrupt;
@@ -89,11 +90,30 @@ pub(super) fn refuse_unfit(args: &Migrate, settings: &Settings) -> Result<(), Er
         let what = "a delta decides about every bot: --bots does not fit it";
         return mistake(what, "embed single bots afterwards: --method reembed --bots");
     }
+    if let Some(what) = mixed_models(&args.reembed, settings)? {
+        return mistake(&what, MIXED_MODELS);
+    }
     if settings.knowledge().bot.is_none() {
         let what = "a delta needs the column that names the bot, and [knowledge] has none";
         return mistake(what, "choose --method copy or reembed");
     }
     Ok(())
+}
+
+/// What to do about [`mixed_models`].
+pub(super) const MIXED_MODELS: &str = "choose --method reembed, which embeds everything anew; if that model made the \
+                                       source's vectors, say so with --source-model";
+
+/// Whether the bots that stay would have vectors of another model than those that are embedded anew, in words.
+pub(super) fn mixed_models(flags: &Reembed, settings: &Settings) -> Result<Option<String>, Error> {
+    let model = settings.model(&flags.embedding, None)?;
+    let models = Models { source: model.source_model, target: model.id };
+    Ok((!models.are_one()).then(|| {
+        format!(
+            "copied vectors would be of {} and new ones of {}: a search cannot compare them",
+            models.source, models.target
+        )
+    }))
 }
 
 /// The recorded terms, which nobody may contradict; of a delta that begins now, those of the settings.

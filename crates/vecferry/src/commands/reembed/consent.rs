@@ -149,7 +149,7 @@ impl Offer<'_> {
         };
         Err(Mistake::new(
             what,
-            "choose fewer bots with --bots, or give --price or another --max-cost",
+            "give another --max-cost, or --price; a re-embedding may choose fewer bots with --bots",
         )
         .into())
     }

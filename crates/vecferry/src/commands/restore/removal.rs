@@ -14,6 +14,9 @@ use crate::interrupt::Interrupt;
 use crate::settings::Settings;
 use crate::ui::Ui;
 
+/// What a line of the list calls the temporary cluster.
+pub(crate) const TEMPORARY_CLUSTER: &str = Kind::Cluster.as_str();
+
 /// What was made in AWS for a target.
 pub(crate) struct Made {
     account: Account,
