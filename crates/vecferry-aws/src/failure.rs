@@ -71,8 +71,21 @@ pub(crate) fn class_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse
     }
 }
 
-/// Code and message of the service, or what went wrong on the way.
+/// Code and message of the service, or what went wrong on the way; one line, whatever the service wrote.
 pub(crate) fn said<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    one_line(&words(error))
+}
+
+/// Line feeds and other control characters become spaces: a message may repeat what somebody else wrote.
+fn one_line(text: &str) -> String {
+    let plain = text.replace(char::is_control, " ");
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn words<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
@@ -87,4 +100,14 @@ where
         };
     }
     on_one_line(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_says_is_one_line() {
+        assert_eq!(one_line("a: b\n\tc  \u{1b}[0md"), "a: b c [0md");
+    }
 }

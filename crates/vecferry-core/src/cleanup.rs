@@ -123,19 +123,24 @@ async fn undo_newest(target: &Session) -> Result<()> {
 
 /// Forgets the newest migration so that a new one can begin, and removes its objects from both clusters. Unfinished
 /// work is undone, that of a `follow` that had caught up too: its rows are copied again. A finished copy leaves its
-/// rows, which the next run then finds as existing.
+/// rows, which the next run then finds as existing; a fence of its cutover or rollback goes, for without the record
+/// nobody would know whose it is.
 ///
 /// # Errors
-/// [`Error::Refused`] after a cutover, or when the source is another one than the recorded `follow`'s;
-/// [`Error::Postgres`] when a cluster fails.
+/// [`Error::Refused`] after a cutover, or when the source is another one than the recorded `follow`'s, or than that of a
+/// copy which may have fenced it; [`Error::Postgres`] when a cluster fails.
 pub(crate) async fn abandon(clusters: &Clusters, session: &Session) -> Result<()> {
     if !store::exists(session).await? {
         return Ok(());
     }
     let Some(record) = MigrationRecord::newest(session).await? else { return Ok(()) };
-    if record.route.method() == Method::Follow {
-        let recorded = recorded(session, &record).await?;
+    let recorded = recorded(session, &record).await?;
+    let follows = recorded.method == Method::Follow;
+    // Rows of a copy that was rolled back are found by the next run, and kept or replaced as it is told.
+    if follows || !recorded.rolled_back() {
         refuse_cut_over(&recorded)?;
+    }
+    if follows || recorded.fenced(Side::Source) || recorded.fenced(Side::Target) {
         let source = open_source(&clusters.source).await?;
         refuse_other_source(&source, &clusters.source, &record).await?;
         let target = Objects::read(session).await?;
@@ -226,13 +231,14 @@ async fn open_source(dsn: &Dsn) -> Result<Session> {
 /// Slots that are not found would be taken for dropped, and keep WAL on their own cluster until its disk is full.
 async fn refuse_other_source(source: &Session, dsn: &Dsn, record: &MigrationRecord) -> Result<()> {
     let recorded = &record.source;
+    let how = if record.route.method() == Method::Follow { "follows" } else { "comes from" };
     if recorded.is_of(&inspect_server(source).await?) {
         return Ok(());
     }
     Err(Error::Refused {
         side: Side::Source,
         what: format!(
-            "the migration on the target follows {}, and {}/{} is another cluster or database",
+            "the migration on the target {how} {}, and {}/{} is another cluster or database",
             recorded.address,
             dsn.address(),
             dsn.database

@@ -1,6 +1,6 @@
-//! Files that an operator writes and names, such as settings, bots and prices: how they are read, and how a mistake in
-//! one gets its line and the word that was meant. A wrong path must end in a message, so a pipe that nobody writes to,
-//! or a device without an end, is not waited for.
+//! Files that an operator writes and names, such as settings, bots, prices and certificates: how they are read, and
+//! how a mistake in one gets its line and the word that was meant. A wrong path must end in a message, so a pipe that
+//! nobody writes to, or a device without an end, is not waited for.
 
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
@@ -27,17 +27,24 @@ pub struct Kind {
 /// # Errors
 /// [`Error::Local`] when it cannot be read, [`Error::Configuration`] when it is no regular file, too large or not UTF-8.
 pub fn read(path: &Path, kind: &Kind) -> Result<String> {
+    String::from_utf8(bytes(path, kind)?).map_err(|_| {
+        let hint = format!("is it the right file? {} is expected", kind.format);
+        unfit(path, "is not text in UTF-8", hint)
+    })
+}
+
+/// Reads a file as it is.
+///
+/// # Errors
+/// As [`read`], but for the encoding.
+pub(crate) fn bytes(path: &Path, kind: &Kind) -> Result<Vec<u8>> {
     let local = |source| Error::Local { doing: format!("read {}", path.display()), source };
-    let unfit = |what: &str, hint: String| Error::Configuration {
-        what: format!("{} {what}", path.display()),
-        hint: Some(hint),
-    };
     // Asked before it is opened: opening a pipe waits for somebody who writes into it.
     let of_type = std::fs::metadata(path).map_err(local)?.file_type();
     let fit = of_type.is_file() || (kind.may_be_pipe && of_type.is_fifo());
     if !fit {
         let hint = "give a file; what a command prints must be written to one first";
-        return Err(unfit("is not a regular file", hint.to_owned()));
+        return Err(unfit(path, "is not a regular file", hint.to_owned()));
     }
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(path).map_err(local)?;
@@ -45,12 +52,13 @@ pub fn read(path: &Path, kind: &Kind) -> Result<String> {
     opened.take(kind.most_bytes + 1).read_to_end(&mut bytes).map_err(local)?;
     if bytes.len() as u64 > kind.most_bytes {
         let what = format!("is larger than {} MiB", kind.most_bytes >> 20);
-        return Err(unfit(&what, kind.too_large.to_owned()));
+        return Err(unfit(path, &what, kind.too_large.to_owned()));
     }
-    String::from_utf8(bytes).map_err(|_| {
-        let hint = format!("is it the right file? {} is expected", kind.format);
-        unfit("is not text in UTF-8", hint)
-    })
+    Ok(bytes)
+}
+
+fn unfit(path: &Path, what: &str, hint: String) -> Error {
+    Error::Configuration { what: format!("{} {what}", path.display()), hint: Some(hint) }
 }
 
 /// Where lines begin in a text, so that a mistake can name its line. The text is read once, however many places are

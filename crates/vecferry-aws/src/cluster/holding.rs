@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::capacity;
 use super::facts::{Capacity, Cluster, Instance, Snapshot};
-use super::names::MIGRATION;
+use super::names::{MIGRATION, TargetName, is_reservation};
 use super::owner::{Belongs, Owner};
 use super::secret;
 
@@ -179,16 +179,29 @@ pub(super) fn alone(snapshot: &Snapshot, clusters: &[Cluster]) -> Option<String>
     }
 }
 
+/// The note of a restore for another database on the target's cluster.
+pub(super) fn noted_besides<'a>(cluster: &'a Cluster, target: &TargetName) -> Option<&'a String> {
+    let own = target.reservation();
+    cluster.tags.keys().find(|tag| is_reservation(tag) && **tag != own)
+}
+
 /// What was noted on, and changed at, the target's cluster.
 fn on_the_target(cluster: &Cluster, owner: Owner<'_>) -> Vec<Holding> {
     let holding = |kind, migration| Holding::new(kind, &cluster.id, &cluster.arn, migration);
-    let raised = capacity::before(cluster).map(|before| Holding {
-        migration: None,
-        effect: format!("sets it back to {before} ACUs"),
-        capacity: Some(before),
-        ..holding(Kind::Capacity, String::new())
-    });
     let key = owner.target.reservation();
+    let raised = capacity::before(cluster).map(|before| {
+        let raised = Holding {
+            migration: None,
+            effect: format!("sets it back to {before} ACUs"),
+            capacity: Some(before),
+            ..holding(Kind::Capacity, String::new())
+        };
+        match noted_besides(cluster, owner.target) {
+            None => raised,
+            // Nobody noted for which of them it was raised; the last one sets it back.
+            Some(other) => raised.keep(format!("{other} stands: its cleanup sets it back")),
+        }
+    });
     let reserved = cluster.tags.get(&key).map(|migration| Holding {
         effect: format!("removes {key}"),
         ..holding(Kind::Reservation, migration.clone())
@@ -246,13 +259,16 @@ mod tests {
         let expected = [
             (Kind::Instance, "i", false),
             (Kind::Cluster, "c", false),
-            (Kind::Capacity, "target", false),
+            (Kind::Capacity, "target", true),
             (Kind::Secret, "vecferry/m", false),
             (Kind::Snapshot, "taken", false),
             (Kind::Reservation, "target", false),
         ];
         let expected = expected.map(|(kind, id, kept)| (kind, id.to_owned(), kept));
         assert_eq!(kinds(&inventory, Some(&target)), expected);
+        target.tags.remove("vecferry:restore/kb2");
+        let alone = kinds(&inventory, Some(&target));
+        assert_eq!(alone[2], (Kind::Capacity, "target".to_owned(), false), "nobody else's");
         let stay = |found: Vec<(Kind, String, bool)>| found.iter().map(|one| one.2).collect();
         let kept: Vec<bool> = stay(kinds(&inventory, None));
         assert_eq!(kept, [true; 4], "which cluster is behind the address is not known");

@@ -82,6 +82,11 @@ pub(super) fn is_ours(tags: &BTreeMap<String, String>) -> bool {
     tags.contains_key(MIGRATION) && tags.contains_key(TARGET)
 }
 
+/// Whether a tag's key is that of a reservation, for whatever database.
+pub(super) fn is_reservation(key: &str) -> bool {
+    key.starts_with(RESTORE)
+}
+
 /// Tags take letters, digits, spaces and `_ . : / = + - @`; others are written as `=XX` by their bytes. Of what is too
 /// long the end is kept, where the database is.
 fn fitting(text: &str, most: usize) -> String {

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use vecferry_core::Result;
 
 use super::capacity;
-use super::holding::{Holding, Inventory, Kind, alone, decide};
+use super::holding::{Holding, Inventory, Kind, alone, decide, noted_besides};
 use super::names::TargetName;
 use super::owner::Owner;
 use super::progress::Report;
@@ -55,11 +55,7 @@ pub async fn remove(
         match holding.kind {
             Kind::Instance => instance_gone(&rds, holding, &mut waiting).await?,
             Kind::Cluster => cluster_gone(&rds, holding, &mut waiting).await?,
-            Kind::Capacity => {
-                if let Some(before) = holding.capacity {
-                    capacity::lower(&rds, id, before, &mut waiting).await?;
-                }
-            }
+            Kind::Capacity => capacity_back(&rds, holding, target, &mut waiting).await?,
             Kind::Secret => {
                 waiting.doing(format!("delete the secret {id}"));
                 secrets.delete(arn).await?;
@@ -108,6 +104,31 @@ async fn cluster_gone(rds: &Rds, holding: &Holding, waiting: &mut Waiting<'_>) -
             Ok(status) => waiting.pause_for("cluster", id, &status).await?,
             Err(error) => waiting.pause_after(error).await?,
         }
+    }
+}
+
+/// Sets the target's capacity back, unless a restore for another of its databases was begun since the list.
+async fn capacity_back(
+    rds: &Rds,
+    holding: &Holding,
+    target: &TargetName,
+    waiting: &mut Waiting<'_>,
+) -> Result<()> {
+    let id = &holding.id;
+    let now = loop {
+        waiting.check()?;
+        match rds.cluster(id).await {
+            Ok(now) => break now,
+            Err(error) => waiting.pause_after(error).await?,
+        }
+    };
+    let (Some(before), Some(now)) = (holding.capacity, now) else { return Ok(()) };
+    match noted_besides(&now, target) {
+        Some(other) => {
+            waiting.doing(format!("keep the capacity of {id}: {other} stands"));
+            Ok(())
+        }
+        None => capacity::lower(rds, id, before, waiting).await,
     }
 }
 

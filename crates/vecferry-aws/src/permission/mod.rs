@@ -60,8 +60,8 @@ pub struct Condition {
     pub operator: &'static str,
     /// The context key.
     pub key: &'static str,
-    /// The value that is allowed.
-    pub value: String,
+    /// The values of which one must fit; at least one.
+    pub values: Vec<String>,
 }
 
 /// Everything that is needed for the purpose. Pure.
@@ -76,12 +76,15 @@ pub fn statements(purpose: Purpose, scope: &Scope) -> Vec<Statement> {
     };
     // Parts overlap, as in the worker of this process and the operator who starts it.
     let mut seen = std::collections::HashSet::new();
-    statements.retain(|statement| !statement.resources.is_empty() && seen.insert(statement.sid));
+    statements.retain(|statement| {
+        let empty = statement.resources.is_empty() || statement.actions.is_empty();
+        !empty && seen.insert(statement.sid)
+    });
     statements
 }
 
 fn of_method(method: Method, scope: &Scope) -> Vec<Statement> {
-    let mut all = parts::check(scope);
+    let mut all = parts::check(method, scope);
     all.extend(parts::read_secrets(scope));
     if scope.snapshot {
         all.extend(parts::restore(scope));
@@ -116,10 +119,44 @@ pub struct Policy {
 struct Rendered {
     sid: &'static str,
     effect: &'static str,
-    action: Vec<&'static str>,
-    resource: Vec<String>,
+    action: OneOrMore<&'static str>,
+    resource: OneOrMore<String>,
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "conditions")]
     condition: Vec<Condition>,
+}
+
+/// IAM takes one without a list, and a policy is short of room.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> From<Vec<T>> for OneOrMore<T> {
+    fn from(mut all: Vec<T>) -> OneOrMore<T> {
+        match (all.pop(), all.is_empty()) {
+            (Some(one), true) => OneOrMore::One(one),
+            (last, _) => {
+                all.extend(last);
+                OneOrMore::More(all)
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// Most characters of a managed policy, white space not counted
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
+    pub const LONGEST: usize = 6144;
+
+    /// Its characters as IAM counts them.
+    ///
+    /// # Errors
+    /// Never for what [`policy`] makes: all its keys are texts.
+    pub fn characters(&self) -> serde_json::Result<usize> {
+        Ok(serde_json::to_string(self)?.chars().count())
+    }
 }
 
 /// The statements as IAM takes them.
@@ -127,8 +164,8 @@ pub fn policy(statements: &[Statement]) -> Policy {
     let statement = statements.iter().map(|statement| Rendered {
         sid: statement.sid,
         effect: "Allow",
-        action: statement.actions.clone(),
-        resource: statement.resources.clone(),
+        action: statement.actions.clone().into(),
+        resource: statement.resources.clone().into(),
         condition: statement.conditions.clone(),
     });
     Policy { version: "2012-10-17", statement: statement.collect() }
@@ -137,9 +174,9 @@ pub fn policy(statements: &[Statement]) -> Policy {
 /// `{operator: {key: value}}`. No statement has two conditions of one operator and key.
 fn conditions<S: Serializer>(conditions: &[Condition], to: S) -> Result<S::Ok, S::Error> {
     use std::collections::BTreeMap;
-    let mut grouped: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-    for condition in conditions {
-        grouped.entry(condition.operator).or_default().insert(condition.key, &condition.value);
+    let mut grouped: BTreeMap<&str, BTreeMap<&str, OneOrMore<String>>> = BTreeMap::new();
+    for Condition { operator, key, values } in conditions {
+        grouped.entry(operator).or_default().insert(key, values.clone().into());
     }
     grouped.serialize(to)
 }

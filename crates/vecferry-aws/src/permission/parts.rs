@@ -1,6 +1,8 @@
 //! What each piece of vecferry calls, in the order in which a migration comes to it. A statement without resources is
 //! left out by the caller: the migration does not use them.
 
+use vecferry_core::policy::Method;
+
 use super::{Condition, Scope, Statement};
 
 /// The tag that everything which `restore` makes carries.
@@ -9,6 +11,12 @@ const TAG_THERE: &str = "aws:ResourceTag/vecferry:migration";
 
 /// Resources of services that know no smaller ones, or of lists that must be whole.
 const ANY: &str = "*";
+
+/// What `check` and `restore` both see of RDS.
+const PARAMETERS: &str = "rds:DescribeDBClusterParameters";
+const SNAPSHOTS: &str = "rds:DescribeDBClusterSnapshots";
+const CLUSTERS: &str = "rds:DescribeDBClusters";
+const INSTANCES: &str = "rds:DescribeDBInstances";
 
 fn statement(
     sid: &'static str,
@@ -21,8 +29,17 @@ fn statement(
 }
 
 impl Statement {
-    fn only_if(mut self, operator: &'static str, key: &'static str, value: String) -> Statement {
-        self.conditions.push(Condition { operator, key, value });
+    fn only_if(self, operator: &'static str, key: &'static str, value: String) -> Statement {
+        self.only_if_any(operator, key, vec![value])
+    }
+
+    fn only_if_any(
+        mut self,
+        operator: &'static str,
+        key: &'static str,
+        values: Vec<String>,
+    ) -> Statement {
+        self.conditions.push(Condition { operator, key, values });
         self
     }
 
@@ -37,7 +54,14 @@ fn any() -> [String; 1] {
 }
 
 /// `check`: reads, all of them; where one is denied, its checks are left out and said to be.
-pub(super) fn check(scope: &Scope) -> Vec<Statement> {
+pub(super) fn check(method: Method, scope: &Scope) -> Vec<Statement> {
+    let databases: &[&str] = match (method, scope.snapshot) {
+        // `rds.logical_replication` is looked at for a follow alone.
+        (Method::Follow, _) => &[PARAMETERS, SNAPSHOTS, CLUSTERS, INSTANCES],
+        (_, false) => &[SNAPSHOTS, CLUSTERS, INSTANCES],
+        // A restore has to see them anyway, and policies are short of room.
+        (_, true) => &[],
+    };
     let reads = vec![
         statement(
             "SimulateOwnPermissions",
@@ -47,12 +71,7 @@ pub(super) fn check(scope: &Scope) -> Vec<Statement> {
         ),
         statement(
             "SeeDatabases",
-            &[
-                "rds:DescribeDBClusterParameters",
-                "rds:DescribeDBClusterSnapshots",
-                "rds:DescribeDBClusters",
-                "rds:DescribeDBInstances",
-            ],
+            databases,
             any(),
             "check reads engine, version, capacity and parameters of both clusters, and lists snapshots",
         ),
@@ -234,37 +253,46 @@ pub(super) fn init(scope: &Scope) -> Vec<Statement> {
 const OWN: [&str; 3] = ["cluster:vecferry-*", "db:vecferry-*", "cluster-snapshot:vecferry-*"];
 
 /// `restore`, and `cleanup` of what it made. It makes only what is called `vecferry-…` and carries the migration's tag,
-/// and changes or deletes nothing else.
+/// and changes or deletes nothing else, but for the target's own cluster.
+///
+/// A tag is a limit only where its holder cannot set it. Whoever makes something must be allowed to tag it: RDS asks for
+/// `rds:AddTagsToResource` when something is created with tags, and knows no condition by which that is told from tagging
+/// what is there (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_id-based-policy-examples-grant-permissions-tags-on-create.html>).
+/// So what is there is always named besides: by `vecferry-…`, or as this one cluster.
 pub(super) fn restore(scope: &Scope) -> Vec<Statement> {
-    [make_cluster(scope), note_on_target(scope), keep_cluster(scope), remove_cluster(scope)]
-        .concat()
+    [make_cluster(scope), note_on_target(scope), keep_secret(scope), remove_cluster(scope)].concat()
 }
 
 fn make_cluster(scope: &Scope) -> Vec<Statement> {
+    let source = scope.source_cluster();
+    let taken = source.map(|source| [vec![source], scope.rds(&OWN[2..])].concat());
+    let within = scope.rds(&["subgrp:*", "cluster-pg:*", "og:*"]);
     vec![
         statement(
             "FindSnapshots",
             &[
-                "rds:DescribeDBClusterSnapshots",
-                "rds:DescribeDBClusters",
-                "rds:DescribeDBInstances",
+                SNAPSHOTS,
+                CLUSTERS,
+                INSTANCES,
                 "rds:DescribeDBSubnetGroups",
+                "secretsmanager:ListSecrets",
             ],
             any(),
-            "snapshots are found by engine, cluster and time, and what belongs to a migration by its tags",
+            "snapshots are found by engine, cluster and time, and what belongs to a migration by its tags; lists know no \
+             narrower resource",
         ),
         statement(
             "TakeSnapshot",
             &["rds:CreateDBClusterSnapshot"],
-            scope.rds(&["cluster:*", OWN[2]]),
-            "a source that is still there is snapshotted first",
+            taken.unwrap_or_default(),
+            "a source that is still there is snapshotted first, where --take-snapshot is asked for",
         )
         .tagged(TAG_ASKED),
         statement(
             "RestoreSnapshot",
             &["rds:RestoreDBClusterFromSnapshot"],
-            scope.rds(&[OWN[0], "cluster-snapshot:*", "subgrp:*", "cluster-pg:*", "og:*"]),
-            "a temporary cluster is restored in the target's subnet group",
+            [scope.rds(&OWN[..1]), scope.snapshots(), within].concat(),
+            "a temporary cluster is restored in the target's subnet group; `source = \"snapshot:ID\"` narrows it to one",
         )
         .tagged(TAG_ASKED),
         statement(
@@ -286,47 +314,51 @@ fn make_cluster(scope: &Scope) -> Vec<Statement> {
 
 /// What `restore` notes on the target's own cluster, and changes there when it is asked to.
 fn note_on_target(scope: &Scope) -> Vec<Statement> {
-    let ours = |statement: Statement| {
-        statement.only_if("ForAllValues:StringLike", "aws:TagKeys", "vecferry:*".to_owned())
-    };
-    vec![
-        ours(statement(
-            "NoteOnTarget",
-            &["rds:AddTagsToResource", "rds:RemoveTagsFromResource"],
-            scope.rds(&["cluster:*"]),
-            "the migration's id, and the target's capacity before it is raised, are kept as tags of the target's cluster",
-        )),
-        statement(
-            "RaiseTargetCapacity",
-            &["rds:ModifyDBCluster"],
-            scope.rds(&["cluster:*"]),
-            "--raise-target-capacity changes the target's cluster, which has to carry what it was before",
-        )
-        .tagged("aws:ResourceTag/vecferry:capacity"),
-        statement(
-            "FindOwnSecrets",
-            &["secretsmanager:ListSecrets"],
-            any(),
-            "cleanup finds secrets by their tags; the service knows no narrower resource",
-        ),
-    ]
+    let raised = scope.raise_target;
+    let keys = raised.then(|| "vecferry:capacity".to_owned()).into_iter();
+    let keys = keys.chain(["vecferry:restore/*".to_owned()]).collect();
+    let raise = statement(
+        "RaiseTargetCapacity",
+        &["rds:ModifyDBCluster"],
+        // The service has no condition for what is modified: this is the one cluster that is filled anyway.
+        [scope.target_cluster()],
+        "raise_target_capacity changes the target's cluster, and cleanup sets it back",
+    );
+    let note = statement(
+        "NoteOnTarget",
+        &["rds:AddTagsToResource", "rds:RemoveTagsFromResource"],
+        [scope.target_cluster()],
+        "the migration's id, and the target's capacity before it is raised, are kept as tags of the target's cluster",
+    )
+    .only_if_any("ForAllValues:StringLike", "aws:TagKeys", keys);
+    [note].into_iter().chain(raised.then_some(raise)).collect()
 }
 
-fn keep_cluster(scope: &Scope) -> Vec<Statement> {
+/// The secret of the temporary cluster. To look at one that is not there takes a statement of its own: what is not
+/// there has no tag, and the answer would be a denial.
+fn keep_secret(scope: &Scope) -> Vec<Statement> {
+    let own = || [scope.arn("secretsmanager", "secret:vecferry/*")];
     vec![
         statement(
-            "KeepOwnSecret",
-            &[
-                "secretsmanager:CreateSecret",
-                "secretsmanager:DeleteSecret",
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:TagResource",
-            ],
-            [scope.arn("secretsmanager", "secret:vecferry/*")],
-            "the temporary cluster's password is kept in a secret of its own",
+            "MakeOwnSecret",
+            &["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
+            own(),
+            "the temporary cluster's password is kept in a secret of its own, tagged when it is made",
+        )
+        .tagged(TAG_ASKED),
+        statement(
+            "SeeOwnSecret",
+            &["secretsmanager:DescribeSecret"],
+            own(),
+            "whether that secret was made already",
         ),
+        statement(
+            "KeepOwnSecret",
+            &["secretsmanager:DeleteSecret", "secretsmanager:GetSecretValue"],
+            own(),
+            "the temporary cluster's password is read, and deleted at the end",
+        )
+        .tagged(TAG_THERE),
         statement(
             "EncryptOwnCluster",
             &["kms:CreateGrant", "kms:DescribeKey"],
@@ -340,7 +372,7 @@ fn keep_cluster(scope: &Scope) -> Vec<Statement> {
 fn remove_cluster(scope: &Scope) -> Vec<Statement> {
     vec![
         statement(
-            "ChangeAndRemoveOwnCluster",
+            "ManageOwnCluster",
             &["rds:DeleteDBCluster", "rds:ModifyDBCluster"],
             scope.rds(&OWN[..1]),
             "the temporary cluster gets a password and capacity of its own, and is deleted at the end",
@@ -357,7 +389,7 @@ fn remove_cluster(scope: &Scope) -> Vec<Statement> {
             "RemoveOwnSnapshot",
             &["rds:DeleteDBClusterSnapshot"],
             scope.rds(&OWN[2..]),
-            "cleanup deletes the snapshot that restore took, when it is told to",
+            "cleanup deletes the snapshot that restore took",
         )
         .tagged(TAG_THERE),
     ]

@@ -68,6 +68,14 @@ pub struct Scope {
     pub switch_secret: Named,
     /// Whether the source is a snapshot, so that a cluster is to be restored.
     pub snapshot: bool,
+    /// That snapshot; any of the account's where it is not known.
+    pub snapshot_id: Named,
+    /// The target's cluster in RDS, on which a restore leaves a note.
+    pub target_cluster: Named,
+    /// Whether the capacity of that cluster is raised.
+    pub raise_target: bool,
+    /// The source's cluster in RDS, where it is there to be snapshotted; unused where it is gone.
+    pub source_cluster: Named,
     /// KMS key that the restored cluster is encrypted with; unused where none is asked for.
     pub encryption_key: Named,
 }
@@ -82,7 +90,7 @@ pub struct Unknown {
 }
 
 /// Words for what is not known. None is a part of another, nor of any name that AWS gives.
-const UNKNOWN: [Unknown; 13] = [
+const UNKNOWN: [Unknown; 15] = [
     Unknown { word: "REGION", what: "the region: --region, or `region` of [aws]" },
     Unknown { word: "ACCOUNT", what: "the number of the AWS account" },
     Unknown { word: "OPERATOR", what: "the role that runs vecferry" },
@@ -104,6 +112,15 @@ const UNKNOWN: [Unknown; 13] = [
     Unknown { word: "ACCESSROLE", what: "the stack's output TableAccessRoleArn" },
     Unknown { word: "MODEL", what: "the model: --model, or `model` of [embedding]" },
     Unknown { word: "SECRET", what: "the secret with the database's credentials" },
+    Unknown {
+        word: "TARGETDB",
+        what: "the target's cluster in RDS: --target-cluster, or `target_cluster` of [restore]",
+    },
+    Unknown {
+        word: "SOURCEDB",
+        what: "the cluster that is snapshotted first, `source_cluster` of [restore]; leave its statement out where it is \
+               gone",
+    },
     Unknown { word: "KEY", what: "the KMS key that the restored cluster is encrypted with" },
 ];
 
@@ -156,6 +173,25 @@ impl Scope {
     /// ARNs of RDS resources, each `kind:name`.
     pub(super) fn rds(&self, resources: &[&str]) -> Vec<String> {
         resources.iter().map(|rest| self.arn("rds", rest)).collect()
+    }
+
+    /// The target's cluster. Whoever restores has one.
+    pub(super) fn target_cluster(&self) -> String {
+        let make = |id: &str| self.arn("rds", &format!("cluster:{id}"));
+        let word = "TARGETDB";
+        self.made(&self.target_cluster, word, make).unwrap_or_else(|| make(word))
+    }
+
+    /// The cluster of which a snapshot is taken.
+    pub(super) fn source_cluster(&self) -> Option<String> {
+        let make = |id: &str| self.arn("rds", &format!("cluster:{id}"));
+        self.made(&self.source_cluster, "SOURCEDB", make)
+    }
+
+    /// What may be restored.
+    pub(super) fn snapshots(&self) -> Vec<String> {
+        let make = |id: &str| self.arn("rds", &format!("cluster-snapshot:{id}"));
+        self.made(&self.snapshot_id, "*", make).into_iter().collect()
     }
 
     /// The ARN as it is given, or made of a name with `rest`; none for what is unused.

@@ -21,6 +21,10 @@ fn known() -> Scope {
         target_secret: is("arn:aws:secretsmanager:eu-west-1:123456789012:secret:Db-AbCdEf"),
         switch_secret: is("app/db"),
         snapshot: true,
+        snapshot_id: Named::Unknown,
+        target_cluster: is("chat"),
+        raise_target: true,
+        source_cluster: is("old-chat"),
         encryption_key: is("1234"),
     }
 }
@@ -66,10 +70,8 @@ fn every_policy_is_one_that_iam_takes() {
             unique.sort_unstable();
             unique.dedup();
             assert_eq!(unique.len(), statements.len(), "{purpose:?}: a Sid twice");
-            let text = serde_json::to_string(&policy(&statements)).unwrap();
-            // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: a managed policy's 6 144
-            // characters, white space aside.
-            assert!(text.len() <= 6144, "{purpose:?}: {} characters", text.len());
+            let characters = policy(&statements).characters().unwrap();
+            assert!(characters <= Policy::LONGEST, "{purpose:?}: {characters} characters");
         }
     }
 }
@@ -80,7 +82,7 @@ fn a_policy_of_the_known_names_nothing_unknown_and_one_of_nothing_names_all() {
         let unknown = Unknown::of(&statements(purpose, &known()));
         assert_eq!(unknown, vec![], "{purpose:?}");
     }
-    let scope = Scope { snapshot: true, ..Scope::default() };
+    let scope = Scope { snapshot: true, raise_target: true, ..Scope::default() };
     let mut words: Vec<_> = PURPOSES
         .iter()
         .flat_map(|purpose| Unknown::of(&statements(*purpose, &scope)))
@@ -88,7 +90,7 @@ fn a_policy_of_the_known_names_nothing_unknown_and_one_of_nothing_names_all() {
         .collect();
     words.sort_unstable();
     words.dedup();
-    assert_eq!(words.len(), 13, "{words:?}");
+    assert_eq!(words.len(), 15, "{words:?}");
 }
 
 #[test]
@@ -157,27 +159,113 @@ fn tasks_are_started_in_one_cluster_with_their_own_roles() {
     }
 }
 
+/// What a restore may do to things that are there, by itself or through a tag that it may set.
+const CHANGES: [&str; 8] = [
+    "rds:AddTagsToResource",
+    "rds:CreateDBClusterSnapshot",
+    "rds:CreateDBInstance",
+    "rds:DeleteDBCluster",
+    "rds:DeleteDBClusterSnapshot",
+    "rds:DeleteDBInstance",
+    "rds:ModifyDBCluster",
+    "rds:RemoveTagsFromResource",
+];
+
+fn rds(rest: &str) -> String {
+    format!("arn:aws:rds:eu-west-1:123456789012:{rest}")
+}
+
 #[test]
-fn restore_changes_and_deletes_only_what_carries_its_tag() {
-    for statement in statements(Purpose::Restore, &known()) {
-        let writes =
-            |action: &&&str| action.starts_with("rds:Delete") || action.starts_with("rds:Modify");
-        if statement.actions.iter().any(|action| writes(&action)) {
-            let keys: Vec<_> = statement.conditions.iter().map(|one| one.key).collect();
-            if statement.sid == "RaiseTargetCapacity" {
-                // The target's own cluster, which says by its tag what it was before.
-                assert_eq!(keys, ["aws:ResourceTag/vecferry:capacity"]);
-                assert_eq!(statement.actions, ["rds:ModifyDBCluster"]);
-                continue;
+fn no_cluster_but_the_named_ones_and_its_own_can_be_tagged_or_changed() {
+    for purpose in [Purpose::Restore, Purpose::Method(Method::Delta)] {
+        let mut clusters = Vec::new();
+        for statement in statements(purpose, &known()) {
+            let changing = statement.actions.iter().filter(|action| CHANGES.contains(action));
+            for action in changing {
+                let of_clusters = statement.resources.iter().filter(|arn| {
+                    assert_ne!(*arn, "*", "{action}");
+                    arn.contains(":cluster:") || arn.contains(":db:")
+                });
+                clusters.extend(of_clusters.map(|arn| (*action, arn.clone())));
             }
-            assert_eq!(keys, ["aws:ResourceTag/vecferry:migration"], "{}", statement.sid);
-            assert!(
-                statement.resources.iter().all(|arn| arn.contains(":vecferry-")),
-                "{:?}",
-                statement.resources
-            );
         }
+        clusters.retain(|(_, arn)| !arn.contains(":vecferry-"));
+        let (target, source) = (rds("cluster:chat"), rds("cluster:old-chat"));
+        let expected = [
+            ("rds:CreateDBClusterSnapshot", source),
+            ("rds:AddTagsToResource", target.clone()),
+            ("rds:RemoveTagsFromResource", target.clone()),
+            ("rds:ModifyDBCluster", target),
+        ];
+        assert_eq!(clusters, expected, "{purpose:?}");
     }
+}
+
+#[test]
+fn what_restore_deletes_or_changes_of_its_own_carries_the_migrations_tag() {
+    for statement in statements(Purpose::Restore, &known()) {
+        let (there, asked) =
+            ("aws:ResourceTag/vecferry:migration", "aws:RequestTag/vecferry:migration");
+        let has = |start: &str| statement.actions.iter().any(|action| action.contains(start));
+        let expected = match statement.sid {
+            "NoteOnTarget" => vec!["aws:TagKeys"],
+            "RaiseTargetCapacity" | "SeeOwnSecret" => vec![],
+            _ if has(":Delete") || has(":Modify") || has(":GetSecretValue") => vec![there],
+            _ if has(":Create") && !has("Grant") || has(":Restore") || has(":Add") => vec![asked],
+            _ => continue,
+        };
+        let keys: Vec<_> = statement.conditions.iter().map(|one| one.key).collect();
+        assert_eq!(keys, expected, "{}", statement.sid);
+    }
+}
+
+#[test]
+fn the_targets_cluster_may_be_changed_only_where_its_capacity_is_to_be_raised() {
+    let raising = statements(Purpose::Restore, &known());
+    assert_eq!(resources(&raising, "RaiseTargetCapacity"), [rds("cluster:chat")]);
+    let keys = |statements: &[Statement]| {
+        let note = statements.iter().find(|one| one.sid == "NoteOnTarget").unwrap();
+        note.conditions[0].values.clone()
+    };
+    assert_eq!(keys(&raising), ["vecferry:capacity", "vecferry:restore/*"]);
+    let plain = statements(Purpose::Restore, &Scope { raise_target: false, ..known() });
+    assert!(!plain.iter().any(|one| one.sid == "RaiseTargetCapacity"));
+    assert_eq!(keys(&plain), ["vecferry:restore/*"]);
+
+    let unnamed = Scope { target_cluster: Named::Unknown, ..known() };
+    let unnamed = statements(Purpose::Restore, &unnamed);
+    assert_eq!(resources(&unnamed, "NoteOnTarget"), [rds("cluster:TARGETDB")]);
+    assert_eq!(Unknown::of(&unnamed)[0].word, "TARGETDB");
+}
+
+#[test]
+fn a_snapshot_is_taken_of_the_named_cluster_and_restored_from_the_named_one() {
+    let taken = statements(Purpose::Restore, &known());
+    let own = rds("cluster-snapshot:vecferry-*");
+    assert_eq!(resources(&taken, "TakeSnapshot"), [rds("cluster:old-chat"), own]);
+    assert!(resources(&taken, "RestoreSnapshot").contains(&rds("cluster-snapshot:*").as_str()));
+    let gone = Scope {
+        source_cluster: Named::Unused,
+        snapshot_id: Named::Is("rds:final".into()),
+        ..known()
+    };
+    let gone = statements(Purpose::Restore, &gone);
+    assert!(!gone.iter().any(|one| one.sid == "TakeSnapshot"));
+    let one = rds("cluster-snapshot:rds:final");
+    assert_eq!(resources(&gone, "RestoreSnapshot")[1], one);
+}
+
+#[test]
+fn databases_are_seen_by_one_statement_and_their_parameters_for_a_follow_alone() {
+    let actions = |method, snapshot| {
+        let scope = Scope { snapshot, ..known() };
+        let all = statements(Purpose::Method(method), &scope);
+        let of = |sid: &str| all.iter().find(|one| one.sid == sid).map(|one| one.actions.len());
+        (of("SeeDatabases"), of("FindSnapshots"))
+    };
+    assert_eq!(actions(Method::Follow, false), (Some(4), None));
+    assert_eq!(actions(Method::Copy, false), (Some(3), None));
+    assert_eq!(actions(Method::Delta, true), (None, Some(5)));
 }
 
 #[test]

@@ -6,22 +6,16 @@ use aws_sdk_rds::types::DbCluster;
 
 use super::facts::{Aurora, Snapshot};
 use crate::account::Account;
+use crate::endpoint;
 use crate::failure::said;
 
 /// Snapshots that are shown: the newest.
 const SHOWN: usize = 3;
 
-/// The region of an RDS endpoint, `NAME.cluster-abc.REGION.rds.amazonaws.com`; `None` for other hosts.
-pub(super) fn region_of(host: &str) -> Option<&str> {
-    let host = host.strip_suffix(".cn").unwrap_or(host);
-    let (_, region) = host.strip_suffix(".rds.amazonaws.com")?.rsplit_once('.')?;
-    (!region.is_empty()).then_some(region)
-}
-
 /// RDS where the host is.
 pub(super) fn client(account: &Account, host: Option<&str>) -> Client {
     let mut config = Builder::from(account.config());
-    if let Some(region) = host.and_then(region_of) {
+    if let Some(region) = host.and_then(endpoint::region) {
         config = config.region(Region::new(region.to_owned()));
     }
     Client::from_conf(config.build())
@@ -119,16 +113,6 @@ mod tests {
     use aws_sdk_rds::types::{DbClusterMember, ServerlessV2ScalingConfigurationInfo};
 
     use super::*;
-
-    #[test]
-    fn the_region_stands_in_an_endpoint() {
-        let own = "chat.cluster-abc.eu-west-1.rds.amazonaws.com";
-        assert_eq!(region_of(own), Some("eu-west-1"));
-        assert_eq!(region_of("i.abc.cn-north-1.rds.amazonaws.com.cn"), Some("cn-north-1"));
-        for other in ["localhost", "10.0.0.1", "rds.amazonaws.com", "db.example.com", ""] {
-            assert_eq!(region_of(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn a_cluster_is_found_by_any_of_its_endpoints() {

@@ -9,6 +9,7 @@ use super::facts::{Cluster, Facts, ModelSays, Tested};
 use super::principal::Principal;
 use super::{Look, aurora, model, simulate, trial};
 use crate::account::Account;
+use crate::endpoint;
 use crate::failure::said;
 use crate::permission::{Named, Purpose, Scope, statements};
 
@@ -18,6 +19,10 @@ const ATTEMPTS: u32 = 6;
 /// Reads whatever can be read.
 pub(super) async fn gather(account: &Account, mut look: Look) -> Facts {
     look.scope.region = look.scope.region.take().or(account.region().map(str::to_owned));
+    let target = look.target_host.as_deref().and_then(endpoint::cluster_at);
+    if look.scope.target_cluster == Named::Unknown {
+        look.scope.target_cluster = Named::or_unknown(target.map(str::to_owned));
+    }
     let caller = identity(account).await;
     if let Ok(arn) = &caller {
         look.scope.account = arn.split(':').nth(4).map(str::to_owned);

@@ -21,6 +21,7 @@ use vecferry_core::policy::Method;
 use vecferry_core::preflight::Report;
 
 use crate::account::Account;
+use crate::endpoint;
 use crate::permission::Scope;
 
 /// What to look into.
@@ -40,7 +41,7 @@ pub struct Look {
 
 /// Whether the host is an endpoint of RDS.
 pub fn is_rds(host: &str) -> bool {
-    aurora::region_of(host).is_some()
+    endpoint::region(host).is_some()
 }
 
 /// Looks, and judges what is seen.

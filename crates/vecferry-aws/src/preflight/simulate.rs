@@ -12,7 +12,7 @@ use crate::failure::said;
 use crate::permission::{Condition, Statement, Unknown};
 
 /// What stands for `*` in a resource, a tag's value and the like.
-const SAMPLE: &str = "vecferry-check";
+pub(super) const SAMPLE: &str = "vecferry-check";
 
 /// Tests every pair of every statement.
 ///
@@ -103,10 +103,15 @@ fn sample(resource: &str) -> String {
 
 /// What a statement's own condition asks for is given, as it will be then.
 fn entry(condition: &Condition) -> ContextEntry {
+    let kind = match condition.values[..] {
+        [_] => ContextKeyTypeEnum::String,
+        _ => ContextKeyTypeEnum::StringList,
+    };
+    let values = condition.values.iter().map(|value| value.replace('*', SAMPLE)).collect();
     ContextEntry::builder()
         .context_key_name(condition.key)
-        .context_key_type(ContextKeyTypeEnum::String)
-        .context_key_values(condition.value.replace('*', SAMPLE))
+        .context_key_type(kind)
+        .set_context_key_values(Some(values))
         .build()
 }
 

@@ -8,7 +8,9 @@ mod login;
 mod switch;
 
 use aws_sdk_secretsmanager::Client;
-use serde::Deserialize;
+use aws_sdk_secretsmanager::config::http::HttpResponse;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use serde_json::{Map, Value};
 use vecferry_core::pg::{Credentials, Dsn, DsnParts, Login};
 use vecferry_core::{Error, Result};
 
@@ -20,29 +22,6 @@ pub use switch::SecretSwitch;
 
 /// The label of the version that is in force.
 const CURRENT: &str = "AWSCURRENT";
-
-/// A database's secret as RDS writes it; other keys (`engine`, `dbClusterIdentifier`) are of no use here.
-#[derive(Deserialize)]
-struct DatabaseSecret {
-    /// Absent in secrets that RDS manages itself (`ManageMasterUserPassword`): those hold user and password only
-    /// (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>).
-    #[serde(default)]
-    host: Option<String>,
-    #[serde(default)]
-    port: Option<Port>,
-    username: String,
-    password: String,
-    #[serde(default)]
-    dbname: Option<String>,
-}
-
-/// RDS writes a number, people write texts.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Port {
-    Number(u16),
-    Text(String),
-}
 
 /// The database of the secret of this ARN or name. Its login is read again when the server refuses it.
 ///
@@ -82,38 +61,92 @@ pub async fn database_from(account: &Account, secret: &str, given: DsnParts) -> 
 async fn read(account: &Account, secret: &str) -> Result<String> {
     let get = Client::new(account.config()).get_secret_value();
     let answer = get.secret_id(secret).version_stage(CURRENT).send().await;
-    let answer = answer
-        .map_err(|error| failed("Secrets Manager", format!("read the secret {secret}"), &error))?;
+    let answer = answer.map_err(|error| refused(&format!("read the secret {secret}"), &error))?;
     let text = answer.secret_string().ok_or_else(|| unusable(secret, "it is not a text"))?;
     Ok(text.to_owned())
 }
 
-/// Place and login of a secret's text. An error says what is wrong and nothing of the text: what serde says of a value
-/// may repeat it.
+/// What Secrets Manager said, with what the operator can do about the refusals that are known.
+fn refused<E>(doing: &str, error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let failure = failed("Secrets Manager", doing, error);
+    let service = error.as_service_error();
+    let code = service.and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    let message = service.and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    match hint(code, message) {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// What to do about a refusal
+/// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_Errors>).
+fn hint(code: &str, message: &str) -> Option<&'static str> {
+    Some(match code {
+        "InvalidRequestException" if message.contains("delet") => {
+            "it is marked for deletion: `aws secretsmanager restore-secret --secret-id …` takes that back, or name another \
+             one"
+        }
+        "ResourceNotFoundException" if message.contains("staging label") => {
+            "none of its versions has that label: put a value into it, or name another one"
+        }
+        "ResourceNotFoundException" => {
+            "a name is looked for in one region: is it the right one (--region), and the right account (--profile)? An \
+             ARN names both"
+        }
+        "DecryptionFailure" => "its KMS key must be enabled, and let you decrypt with it",
+        "AccessDeniedException" => {
+            "`vecferry check --print-policy METHOD` prints what is needed; a key of its own needs kms:Decrypt besides"
+        }
+        _ => return None,
+    })
+}
+
+/// Place and login of a database's secret, as RDS writes it; other keys (`engine`, `dbClusterIdentifier`) are of no use
+/// here. An error says what is wrong and nothing of the text.
 fn parse(text: &str) -> Result<(DsnParts, Login), String> {
-    let secret: DatabaseSecret = serde_json::from_str(text).map_err(|error| {
-        match error.classify() {
-            serde_json::error::Category::Data => {
-                "it lacks username or password, or one of its values is of another type"
-            }
-            _ => "it is not JSON",
-        }
-        .to_owned()
-    })?;
-    let port = match secret.port {
-        None => None,
-        Some(Port::Number(port)) => Some(port),
-        Some(Port::Text(port)) => {
-            Some(port.trim().parse().map_err(|_| "its port is not a port number".to_owned())?)
-        }
-    };
-    if secret.host.as_deref() == Some("") {
+    // What serde says of a text may repeat it.
+    let secret: Value = serde_json::from_str(text).map_err(|_| "it is not JSON")?;
+    let Value::Object(secret) = secret else { return Err("it is not a JSON object".to_owned()) };
+    let needed = |key| word(&secret, key)?.ok_or_else(|| format!("it lacks {key}"));
+    let (user, password) = (needed("username")?, needed("password")?);
+    // Absent in secrets that RDS manages itself (`ManageMasterUserPassword`): those hold user and password only
+    // (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>).
+    let (host, database) = (word(&secret, "host")?, word(&secret, "dbname")?);
+    if host.as_deref() == Some("") {
         return Err("its host is empty".to_owned());
     }
-    let (host, database) = (secret.host, secret.dbname);
-    let place = DsnParts { host, port, database, ..DsnParts::default() };
+    let place = DsnParts { host, port: port(&secret)?, database, ..DsnParts::default() };
     // Handed over as it is: nothing in it needs escaping, for it never becomes part of a connection string here.
-    Ok((place, Login { user: secret.username, password: Some(secret.password) }))
+    Ok((place, Login { user, password: Some(password) }))
+}
+
+/// A value that is a text; null counts as absent.
+fn word(secret: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match secret.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(_) | Value::Bool(_)) => {
+            Err(format!("its {key} is not a text: put it in quotes"))
+        }
+        Some(Value::Array(_) | Value::Object(_)) => Err(format!("its {key} is not a text")),
+    }
+}
+
+/// RDS writes a number, people write texts.
+fn port(secret: &Map<String, Value>) -> Result<Option<u16>, String> {
+    let port = match secret.get("port") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_u64().and_then(|port| u16::try_from(port).ok()),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(_) => None,
+    };
+    match port {
+        Some(port) if port > 0 => Ok(Some(port)),
+        _ => Err("its port is not a number from 1 to 65535".to_owned()),
+    }
 }
 
 fn unusable(secret: &str, why: &str) -> Error {
@@ -162,17 +195,74 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_of_no_use_is_refused_without_a_word_of_it() {
+        let of =
+            |more: &str| format!(r#"{{"host":"h","username":"u","password":"hunter2"{more}}}"#);
         for (text, why) in [
-            ("hunter2", "it is not JSON"),
-            (r#"{"host":"h","username":"u","password":["hunter2"]}"#, "it lacks"),
-            (r#"{"host":"h","password":"hunter2"}"#, "it lacks"),
-            (r#""hunter2""#, "it lacks"),
-            (r#"{"host":"h","port":"hunter2","username":"u","password":"p"}"#, "its port"),
-            (r#"{"host":"h","port":70000,"username":"u","password":"hunter2"}"#, "it lacks"),
-            (r#"{"host":"","username":"u","password":"hunter2"}"#, "its host"),
+            ("hunter2".to_owned(), "it is not JSON"),
+            (r#"{"password":"hunter2""#.to_owned(), "it is not JSON"),
+            (r#""hunter2""#.to_owned(), "it is not a JSON object"),
+            (r#"["hunter2"]"#.to_owned(), "it is not a JSON object"),
+            (r#"{"host":"h","password":"hunter2"}"#.to_owned(), "it lacks username"),
+            (r#"{"host":"h","username":"hunter2"}"#.to_owned(), "it lacks password"),
+            (r#"{"username":"u","password":null}"#.to_owned(), "it lacks password"),
+            (
+                r#"{"username":"u","password":8234971}"#.to_owned(),
+                "its password is not a text: put it in quotes",
+            ),
+            (
+                r#"{"username":true,"password":"p"}"#.to_owned(),
+                "its username is not a text: put it in quotes",
+            ),
+            (r#"{"username":"u","password":["hunter2"]}"#.to_owned(), "its password is not a text"),
+            (of(r#","dbname":{"hunter2":1}"#), "its dbname is not a text"),
+            (of(r#","dbname":8234971"#), "its dbname is not a text: put it in quotes"),
+            (r#"{"host":1,"username":"u","password":"p"}"#.to_owned(), "its host is not a text"),
+            (r#"{"host":"","username":"u","password":"hunter2"}"#.to_owned(), "its host is empty"),
         ] {
-            let said = unusable("arn", &parse(text).unwrap_err()).to_string();
-            assert!(said.contains(why) && !said.contains("hunter2"), "{said}");
+            let said = unusable("arn", &parse(&text).unwrap_err()).to_string();
+            assert!(said.ends_with(why) || said.contains(&format!("{why}:")), "{text}: {said}");
+            assert!(!said.contains("hunter2") && !said.contains("8234971"), "{said}");
         }
+        for port in [
+            "-1",
+            "0",
+            "70000",
+            "5432.5",
+            "1e99",
+            "[5432]",
+            "true",
+            "\"\"",
+            "\"hunter2\"",
+            "\"-1\"",
+            "\"65536\"",
+        ] {
+            let said = parse(&of(&format!(r#","port":{port}"#))).unwrap_err();
+            assert_eq!(said, "its port is not a number from 1 to 65535", "{port}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_known_has_a_hint_of_its_own() {
+        for (code, message, words) in [
+            ("InvalidRequestException", "… because it was marked for deletion.", "restore-secret"),
+            (
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret.",
+                "--region",
+            ),
+            (
+                "ResourceNotFoundException",
+                "… secret value for staging label: AWSCURRENT",
+                "put a value",
+            ),
+            ("DecryptionFailure", "", "KMS key"),
+            ("AccessDeniedException", "", "--print-policy"),
+        ] {
+            assert!(hint(code, message).unwrap().contains(words), "{code}: {message}");
+        }
+        assert_eq!(
+            (hint("InvalidRequestException", "other"), hint("ExpiredToken", "")),
+            (None, None)
+        );
     }
 }

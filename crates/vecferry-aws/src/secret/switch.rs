@@ -10,8 +10,9 @@
 //!    meanwhile: a rotation in between is not overwritten. The service moves AWSPREVIOUS along.
 //! 4. AWSCURRENT is read back. The answer is "switched" only when it holds what was to be written.
 //!
-//! A run that finds in AWSCURRENT what it was to write is done. A rollback to what the kept version says moves AWSCURRENT
-//! back to that very version. Nothing of a text gets into a message.
+//! A run that finds in AWSCURRENT what it was to write is done. A rollback undoes what the cutover changed, and nothing
+//! that somebody has changed since; where that is what the kept version says, AWSCURRENT moves back to that very version.
+//! Nothing of a text gets into a message.
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
@@ -22,10 +23,10 @@ use vecferry_core::error::on_one_line;
 use vecferry_core::report::{Event, Reporter};
 use vecferry_core::{Class, Error, Result};
 
-use super::edit::{Place, Text, is_here};
-use super::{CURRENT, unusable};
+use super::edit::{Back, Place, Text, is_here};
+use super::{CURRENT, refused, unusable};
 use crate::account::Account;
-use crate::failure::{class_of, failed, said};
+use crate::failure::{class_of, said};
 
 /// Labels of a version, as the service's description lists them by version.
 type Labels = Vec<(String, Vec<String>)>;
@@ -56,6 +57,12 @@ enum Step {
     Write { text: String },
 }
 
+/// A step, and what the operator should know of it.
+struct Planned {
+    step: Step,
+    remarks: Vec<String>,
+}
+
 /// How moving AWSCURRENT ended.
 enum Moved {
     Done,
@@ -72,17 +79,28 @@ impl SecretSwitch {
     }
 
     /// What there is, and what is to be done about it.
-    async fn look(&self, order: Order<'_>) -> Result<(Labels, Version, Step)> {
+    async fn look(&self, order: Order<'_>) -> Result<(Labels, Version, Planned)> {
         let labels = self.labels().await?;
         let current = self.version(CURRENT).await?;
-        let label = kept_label(order.migration);
-        let kept = match holder(&labels, &label) {
-            Some(_) if order.direction == Direction::Rollback => Some(self.version(&label).await?),
-            _ => None,
+        let planned = match order.direction {
+            Direction::Cutover => ahead(&current, &Place::of(order.to)),
+            Direction::Rollback => {
+                let kept = kept_label(order.migration);
+                let written = written_label(order.migration, Direction::Cutover);
+                let (kept, written) =
+                    (self.labelled(&labels, &kept).await?, self.labelled(&labels, &written).await?);
+                back(&current, [kept.as_ref(), written.as_ref()], &Place::of(order.to))
+            }
         };
-        let step = plan(&current, kept.as_ref(), order.direction, &Place::of(order.to));
-        let step = step.map_err(|why| self.refused(why))?;
-        Ok((labels, current, step))
+        let planned = planned.map_err(|why| self.refused(why))?;
+        Ok((labels, current, planned))
+    }
+
+    async fn labelled(&self, labels: &Labels, label: &str) -> Result<Option<Version>> {
+        match holder(labels, label) {
+            Some(_) => Ok(Some(self.version(label).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn labels(&self) -> Result<Labels> {
@@ -111,8 +129,8 @@ impl SecretSwitch {
         order: Order<'_>,
         reporter: &dyn Reporter,
     ) -> Result<Option<(Version, Version)>> {
-        let (labels, current, step) = self.look(order).await?;
-        let next = match step {
+        let (labels, current, planned) = self.look(order).await?;
+        let next = match planned.step {
             Step::Nothing => return Ok(None),
             Step::Back { id, text } => Version { id, text },
             Step::Write { text } => {
@@ -121,13 +139,16 @@ impl SecretSwitch {
                     let label = kept_label(order.migration);
                     self.say(reporter, &format!("version {} is kept as {label}", current.id));
                 }
-                let label = format!("{}-{}", kept_label(order.migration), order.direction);
+                let label = written_label(order.migration, order.direction);
                 let put = self.client.put_secret_value().secret_id(&self.secret);
                 let put = put.secret_string(&text).version_stages(label).send().await;
                 let put = put.map_err(|error| self.failed("write to", &error))?;
                 Version { id: put.version_id().unwrap_or_default().to_owned(), text }
             }
         };
+        for remark in &planned.remarks {
+            self.say(reporter, remark);
+        }
         Ok(Some((current, next)))
     }
 
@@ -205,7 +226,7 @@ impl SecretSwitch {
             + Sync
             + 'static,
     {
-        failed("Secrets Manager", format!("{doing} the secret {}", self.secret), error)
+        refused(&format!("{doing} the secret {}", self.secret), error)
     }
 }
 
@@ -252,6 +273,11 @@ fn kept_label(migration: &str) -> String {
     format!("vecferry-{migration}")
 }
 
+/// The label of the version that was written for this direction.
+fn written_label(migration: &str, direction: Direction) -> String {
+    format!("{}-{direction}", kept_label(migration))
+}
+
 /// The version that carries a label.
 fn holder<'a>(labels: &'a Labels, label: &str) -> Option<&'a str> {
     let carries = |labels: &[String]| labels.iter().any(|one| one == label);
@@ -275,37 +301,50 @@ fn not_ours(secret: &DescribeSecretOutput) -> Option<String> {
 }
 
 /// What is to be done so that the secret names this place. Pure.
-fn plan(
-    current: &Version,
-    kept: Option<&Version>,
-    direction: Direction,
-    place: &Place,
-) -> Result<Step, &'static str> {
-    let base = match (direction, kept) {
-        (Direction::Rollback, Some(kept)) => kept,
-        _ => current,
-    };
-    let text = Text::read(&base.text)?;
+fn ahead(current: &Version, place: &Place) -> Result<Planned, &'static str> {
+    let text = Text::read(&current.text)?;
     let was_here = text.get("host").and_then(|host| host.as_str().map(is_here));
     if is_here(&place.host) && was_here == Some(false) {
         return Err(
             "the receiver's address is this machine's way to it, not the application's: write host=NAME hostaddr=ADDRESS",
         );
     }
-    let mut place = place.clone();
-    if direction == Direction::Rollback && kept.is_some() {
-        // What was kept is the application's own login there; ours tells only when its password was changed since.
-        let user = text.get("username");
-        place.login = place
-            .login
-            .filter(|login| user.as_ref().and_then(|user| user.as_str()) == Some(&login.user));
+    let text = text.pointing_to(place)?;
+    let step = if text == current.text { Step::Nothing } else { Step::Write { text } };
+    Ok(Planned { step, remarks: vec![] })
+}
+
+/// What is to be done so that the secret names the source as before the cutover. Pure. `place` is the source as vecferry
+/// knows it; without a version that was kept it is all there is to go by.
+fn back(
+    current: &Version,
+    [kept, written]: [Option<&Version>; 2],
+    place: &Place,
+) -> Result<Planned, &'static str> {
+    let Some(kept) = kept else { return ahead(current, place) };
+    let before = Text::read(&kept.text)?;
+    let after = written.map(|written| Text::read(&written.text)).transpose()?;
+    let Back { text, edited, others } =
+        Text::read(&current.text)?.going_back(&before, after.as_ref())?;
+    // What was kept is the application's own login there; ours tells only when its password was changed since.
+    let login = place.login.as_ref();
+    let renewed = login.and_then(|login| Text::read(&text).ok()?.with_password_of(login));
+    let text = renewed.unwrap_or(text);
+    let mut remarks = Vec::new();
+    if !edited.is_empty() {
+        let keys = edited.join(", ");
+        remarks.push(format!("changed since the cutover, and now as before it: {keys}"));
     }
-    let text = text.pointing_to(&place)?;
-    Ok(match kept {
-        _ if text == current.text => Step::Nothing,
-        Some(kept) if text == kept.text => Step::Back { id: kept.id.clone(), text },
-        _ => Step::Write { text },
-    })
+    if others > 0 {
+        let (keys, stay) = if others == 1 { ("key", "stays") } else { ("keys", "stay") };
+        remarks.push(format!("{others} other {keys} changed since the cutover {stay}"));
+    }
+    let step = match text {
+        text if text == current.text => Step::Nothing,
+        text if text == kept.text => Step::Back { id: kept.id.clone(), text },
+        text => Step::Write { text },
+    };
+    Ok(Planned { step, remarks })
 }
 
 #[cfg(test)]
@@ -324,49 +363,70 @@ mod tests {
         Place { host: host.into(), port: 5432, database: "postgres".into(), login }
     }
 
-    fn planned(
-        versions: (&Version, Option<&Version>),
-        direction: Direction,
-        place: &Place,
-    ) -> Result<Step, &'static str> {
-        plan(versions.0, versions.1, direction, place)
+    fn written(current: &Version, place: &Place) -> Step {
+        ahead(current, place).unwrap().step
+    }
+
+    fn undone(current: &Version, versions: [&Version; 2], place: &Place) -> (Step, String) {
+        let planned = back(current, versions.map(Some), place).ok().unwrap();
+        (planned.step, planned.remarks.join("; "))
     }
 
     #[test]
     fn a_cutover_writes_once_and_a_rollback_goes_back_to_what_was_kept() {
-        use Direction::{Cutover, Rollback};
         let (source, target) = (version("1", "s", "u", "p"), version("2", "t", "u", "q"));
         let (to_source, to_target) = (place("s", "u", "p"), place("t", "u", "q"));
-        let written = planned((&source, None), Cutover, &to_target);
-        assert!(written == Ok(Step::Write { text: target.text.clone() }));
-        assert!(planned((&target, None), Cutover, &to_target) == Ok(Step::Nothing));
-        let back = planned((&target, Some(&source)), Rollback, &to_source);
-        assert!(back == Ok(Step::Back { id: "1".into(), text: source.text.clone() }));
-        assert!(planned((&source, Some(&source)), Rollback, &to_source) == Ok(Step::Nothing));
+        assert!(written(&source, &to_target) == Step::Write { text: target.text.clone() });
+        assert!(written(&target, &to_target) == Step::Nothing);
+        let kept = || Step::Back { id: "1".into(), text: source.text.clone() };
+        assert!(undone(&target, [&source, &target], &to_source) == (kept(), String::new()));
+        assert!(undone(&source, [&source, &target], &to_source) == (Step::Nothing, String::new()));
+        // What the cutover wrote is not known any more.
+        let planned = back(&target, [Some(&source), None], &to_source).ok().unwrap();
+        assert!(planned.step == kept() && planned.remarks.is_empty());
         // Nothing was kept, or it was rotated since: it is written.
-        let text = source.text.clone();
-        assert!(planned((&target, None), Rollback, &to_source) == Ok(Step::Write { text }));
+        let step = back(&target, [None, None], &to_source).ok().unwrap().step;
+        assert!(step == Step::Write { text: source.text.clone() });
         let text = version("", "s", "u", "new").text;
-        let rotated = planned((&target, Some(&source)), Rollback, &place("s", "u", "new"));
-        assert!(rotated == Ok(Step::Write { text }));
+        let (rotated, _) = undone(&target, [&source, &target], &place("s", "u", "new"));
+        assert!(rotated == Step::Write { text });
     }
 
     #[test]
-    fn a_rollback_leaves_the_applications_own_login_alone() {
-        let (source, target) = (version("1", "s", "app", "p"), version("2", "t", "u", "q"));
-        let step =
-            planned((&target, Some(&source)), Direction::Rollback, &place("s", "operator", "x"));
-        assert!(step == Ok(Step::Back { id: "1".into(), text: source.text.clone() }));
+    fn a_rollback_leaves_the_applications_own_login_and_spelling_alone() {
+        let (source, target) = (version("1", "S.example", "app", "p"), version("2", "t", "u", "q"));
+        for way in ["s.example", "127.0.0.1", "alias.example"] {
+            let (step, _) = undone(&target, [&source, &target], &place(way, "operator", "x"));
+            assert!(step == Step::Back { id: "1".into(), text: source.text.clone() }, "{way}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_keeps_what_somebody_has_changed_since_and_says_so() {
+        let (source, target) = (version("1", "s", "u", "p"), version("2", "t", "u", "q"));
+        let edit = |version: &Version| Version {
+            id: "3".into(),
+            text: version.text.replacen('{', r#"{"note":"hunter2","#, 1),
+        };
+        let (step, said) = undone(&edit(&target), [&source, &target], &place("s", "u", "p"));
+        assert!(step == Step::Write { text: edit(&source).text });
+        assert_eq!(said, "1 other key changed since the cutover stays");
+        let rotated = version("3", "t", "u", "hunter2");
+        let (step, said) = undone(&rotated, [&source, &target], &place("s", "u", "p"));
+        assert!(step == Step::Back { id: "1".into(), text: source.text.clone() });
+        assert_eq!(said, "changed since the cutover, and now as before it: password");
+        let elsewhere = version("3", "proxy", "u", "q");
+        let why = back(&elsewhere, [Some(&source), Some(&target)], &place("s", "u", "p")).err();
+        assert!(why.unwrap().contains("changed its host since the cutover"));
     }
 
     #[test]
     fn an_address_of_this_machine_is_not_told_to_an_application_elsewhere() {
         let source = version("1", "db.example", "u", "p");
-        let step = planned((&source, None), Direction::Cutover, &place("127.0.0.1", "u", "p"));
-        assert!(step.is_err_and(|why| why.contains("hostaddr")));
+        let why = ahead(&source, &place("127.0.0.1", "u", "p")).err();
+        assert!(why.unwrap().contains("hostaddr"));
         let local = version("1", "localhost", "u", "p");
-        let step = planned((&local, None), Direction::Cutover, &place("127.0.0.1", "u", "p"));
-        assert!(step.is_ok());
+        assert!(ahead(&local, &place("127.0.0.1", "u", "p")).is_ok());
     }
 
     #[test]

@@ -172,17 +172,52 @@ pub struct Found {
     pub from: String,
 }
 
-/// What was not found.
+/// A value that no resource can have; it is never shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// What it should be.
+    pub item: Item,
+    /// The output or the variable.
+    pub from: String,
+    /// What is wrong with it.
+    pub why: Blemish,
+}
+
+/// What is wrong with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blemish {
+    /// There is nothing but white space.
+    Blank,
+    /// It has line feeds or other control characters.
+    Control,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.why {
+            Blemish::Blank => write!(f, "{} is empty", self.from),
+            Blemish::Control => write!(f, "{} holds control characters", self.from),
+        }
+    }
+}
+
+/// What was not found.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// What it is.
     pub item: Item,
+    /// What should have told it.
+    pub unusable: Vec<Unusable>,
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { outputs, variable, what, .. } = self.item.place();
         write!(f, "{what}: ")?;
+        if !self.unusable.is_empty() {
+            let all: Vec<String> = self.unusable.iter().map(Unusable::to_string).collect();
+            return f.write_str(&all.join(", "));
+        }
         match outputs {
             [] => {}
             names => write!(f, "no output begins with {}", names.join(" or "))?,
@@ -225,6 +260,8 @@ pub struct Discovery {
     pub doubled: Vec<Doubled>,
     /// Outputs that no release is known to have.
     pub unknown: Vec<Output>,
+    /// Values that were passed over, of items that are told elsewhere.
+    pub unusable: Vec<Unusable>,
 }
 
 impl Discovery {
@@ -236,39 +273,71 @@ impl Discovery {
 
 /// Reads outputs, and the environment of the task's container where it is known already.
 pub fn discover(outputs: &[Output], environment: &BTreeMap<String, String>) -> Discovery {
-    let mut told: BTreeMap<Item, Vec<Found>> = BTreeMap::new();
+    let mut told = Told::default();
     let mut unknown = Vec::new();
     for output in outputs {
         match meaning(&output.key) {
-            Meaning::Item(item) => told.entry(item).or_default().push(Found {
-                item,
-                value: output.value.clone(),
-                from: format!("output {} of stack {}", output.key, output.stack),
-            }),
+            Meaning::Item(item) => {
+                let from = format!("output {} of stack {}", output.key, output.stack);
+                told.take(item, &output.value, from);
+            }
             Meaning::Nothing => {}
             Meaning::Unknown => unknown.push(output.clone()),
         }
     }
     for Place { item, variable, .. } in &PLACES {
-        let value = variable.and_then(|name| environment.get(name)).filter(|text| !text.is_empty());
+        // An empty variable is one that is not set.
+        let value = variable.and_then(|name| environment.get(name));
+        let value = value.filter(|text| !text.trim().is_empty());
         if let (Some(value), Some(name)) = (value, variable) {
-            let from = format!("{name} of the task's container");
-            told.entry(*item).or_default().push(Found { item: *item, value: value.clone(), from });
+            told.take(*item, value, format!("{name} of the task's container"));
         }
     }
     let generation = generation(outputs);
-    let (mut found, mut missing, mut doubled) = (vec![], vec![], vec![]);
+    let (mut found, mut missing, mut doubled, mut passed_over) = (vec![], vec![], vec![], vec![]);
     for Place { item, .. } in &PLACES {
-        let mut values = told.remove(item).unwrap_or_default();
+        let mut values = told.found.remove(item).unwrap_or_default();
+        let mut unusable = told.unusable.remove(item).unwrap_or_default();
         let mut seen = std::collections::HashSet::new();
         values.retain(|found| seen.insert(found.value.clone()));
         match values.len() {
-            0 => missing.push(Missing { item: *item }),
+            0 => {
+                missing.push(Missing { item: *item, unusable });
+                continue;
+            }
             1 => found.append(&mut values),
             _ => doubled.push(Doubled { item: *item, found: values }),
         }
+        passed_over.append(&mut unusable);
     }
-    Discovery { generation, found, missing, doubled, unknown }
+    Discovery { generation, found, missing, doubled, unknown, unusable: passed_over }
+}
+
+/// What is told, by item.
+#[derive(Default)]
+struct Told {
+    found: BTreeMap<Item, Vec<Found>>,
+    unusable: BTreeMap<Item, Vec<Unusable>>,
+}
+
+impl Told {
+    /// Takes a value without the white space around it, or notes why not.
+    fn take(&mut self, item: Item, value: &str, from: String) {
+        let value = value.trim();
+        let why = match value.is_empty() {
+            true => Some(Blemish::Blank),
+            false => value.contains(char::is_control).then_some(Blemish::Control),
+        };
+        match why {
+            Some(why) => {
+                self.unusable.entry(item).or_default().push(Unusable { item, from, why });
+            }
+            None => {
+                let value = value.to_owned();
+                self.found.entry(item).or_default().push(Found { item, value, from });
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

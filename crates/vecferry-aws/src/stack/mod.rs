@@ -4,5 +4,7 @@
 mod discover;
 mod read;
 
-pub use discover::{Discovery, Doubled, Found, Generation, Item, Missing, Output, discover};
+pub use discover::{
+    Blemish, Discovery, Doubled, Found, Generation, Item, Missing, Output, Unusable, discover,
+};
 pub use read::{Deployed, read};

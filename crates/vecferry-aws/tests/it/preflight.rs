@@ -139,6 +139,53 @@ async fn where_nothing_may_be_simulated_harmless_reads_tell_what_they_can() {
     assert_eq!(blockers(&check(&rig.account, rig.look).await), Vec::<&str>::new());
 }
 
+/// What is looked at for a delta from a snapshot to the cluster `chat`.
+fn of_snapshot(look: Look) -> Look {
+    let scope =
+        Scope { snapshot: true, raise_target: true, source_cluster: Named::Unused, ..look.scope };
+    let target_host = Some("chat.cluster-abc.us-east-1.rds.amazonaws.com".to_owned());
+    Look { method: Method::Delta, scope, target_host, ..look }
+}
+
+#[tokio::test]
+async fn what_a_restore_needs_is_asked_about_the_targets_own_cluster() {
+    let rig = rig(Rules::of_role(ROLE)).await;
+    let report = check(&rig.account, of_snapshot(rig.look)).await;
+    assert_eq!(blockers(&report), Vec::<&str>::new());
+    let simulated = rig.iam.simulated();
+    let about = |action: &str| {
+        let asked = simulated.iter().filter(|one| one.actions.iter().any(|one| one == action));
+        let names = asked.flat_map(|one| &one.resources).map(|arn| arn.rsplit(':').next().unwrap());
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(about("rds:RemoveTagsFromResource"), ["chat"]);
+    assert_eq!(about("rds:ModifyDBCluster"), ["chat", "vecferry-vecferry-check"]);
+    assert_eq!(about("rds:CreateDBClusterSnapshot"), Vec::<&str>::new(), "the source is gone");
+    let note =
+        simulated.iter().find(|one| one.actions.contains(&"rds:RemoveTagsFromResource".into()));
+    assert_eq!(note.unwrap().context["aws:TagKeys"], "vecferry:capacity");
+}
+
+#[tokio::test]
+async fn harmless_reads_tell_of_the_secrets_that_a_restore_looks_for() {
+    let rules = Rules { simulation: false, reading: false, ..Rules::of_role(ROLE) };
+    let rig = rig(rules).await;
+    let report = check(&rig.account, of_snapshot(rig.look)).await;
+    assert_eq!(blockers(&report), Vec::<&str>::new());
+    let untested = |action: &str| {
+        let name = format!("AWS permissions: {action}");
+        report.could_not_run.iter().any(|one| one.check == name)
+    };
+    for tried in ["secretsmanager:ListSecrets", "secretsmanager:DescribeSecret"] {
+        assert!(!untested(tried), "{tried}");
+    }
+    for left in ["secretsmanager:CreateSecret", "rds:ModifyDBCluster", "rds:AddTagsToResource"] {
+        assert!(untested(left), "{left}");
+    }
+}
+
 #[tokio::test]
 async fn a_model_that_is_not_enabled_blocks_and_its_quota_is_asked_for() {
     let rig = rig(Rules::of_role(ROLE)).await;

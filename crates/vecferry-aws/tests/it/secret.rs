@@ -32,6 +32,21 @@ async fn a_secret_that_is_missing_or_of_another_kind_is_told() {
 
     let error = database_from_secret(&account, "no-such-secret").await.unwrap_err();
     assert!(matches!(error, Error::Service { class: Class::Operator, .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("--region"), "{:?}", error.hint());
+}
+
+#[tokio::test]
+async fn a_secret_that_is_marked_for_deletion_is_told_with_how_to_take_it_back() {
+    let account = account(moto().await.endpoint()).await;
+    let text = r#"{"host":"h","username":"u","password":"hunter2"}"#;
+    let arn = put_secret(moto().await, text).await.unwrap();
+    let client = aws_sdk_secretsmanager::Client::new(account.config());
+    client.delete_secret().secret_id(&arn).recovery_window_in_days(7).send().await.unwrap();
+    let error = database_from_secret(&account, &arn).await.unwrap_err();
+    assert!(error.to_string().contains(&arn), "{error}");
+    assert!(error.hint().unwrap().contains("restore-secret"), "{:?}", error.hint());
+    client.restore_secret().secret_id(&arn).send().await.unwrap();
+    database_from_secret(&account, &arn).await.unwrap();
 }
 
 async fn class(account: &Account) -> Class {

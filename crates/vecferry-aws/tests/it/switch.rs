@@ -53,11 +53,17 @@ impl Case {
     }
 
     async fn go(&self, direction: Direction, to: &Dsn) -> Answer {
+        self.going(direction, to).await.0
+    }
+
+    /// The same with what was said.
+    async fn going(&self, direction: Direction, to: &Dsn) -> (Answer, String) {
         let heard = Heard::default();
         let answer = self.switch.switch(order(direction, to), &heard).await.unwrap();
-        let told = format!("{}{answer:?}{:?}", heard.0.lock().unwrap(), self.switch);
+        let heard = heard.0.into_inner().unwrap();
+        let told = format!("{heard}{answer:?}{:?}", self.switch);
         assert!(!told.contains("hunter2") && !told.contains("p@ss"), "{told}");
-        answer
+        (answer, heard)
     }
 
     async fn text(&self, label: &str) -> Option<String> {
@@ -98,6 +104,43 @@ async fn a_cutover_changes_place_and_login_and_a_rollback_brings_the_very_versio
     // A second cutover keeps what is current now.
     assert_eq!(case.go(Direction::Cutover, &target).await, Answer::Switched);
     assert_eq!((case.current().await, case.kept().await.unwrap()), (after(), BEFORE.into()));
+}
+
+/// What somebody does by hand after AWSCURRENT was moved. Two calls, because moto's PutSecretValue then leaves the label on
+/// two versions, which the service never does.
+async fn edit(account: &Account, secret: &str, text: &str) {
+    let client = aws_sdk_secretsmanager::Client::new(account.config());
+    let put = client.put_secret_value().secret_id(secret).secret_string(text);
+    let put = put.version_stages("edited").send().await.unwrap();
+    let now = client.get_secret_value().secret_id(secret).version_stage("AWSCURRENT");
+    let now = now.send().await.unwrap();
+    let moved = client.update_secret_version_stage().secret_id(secret).version_stage("AWSCURRENT");
+    let moved = moved.remove_from_version_id(now.version_id().unwrap());
+    moved.move_to_version_id(put.version_id().unwrap()).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rollback_undoes_the_cutover_and_nothing_that_somebody_has_done_since() {
+    let account = account(moto().await.endpoint()).await;
+    let case = Case::new(&account).await;
+    assert_eq!(case.go(Direction::Cutover, &cluster("new", "hunter2")).await, Answer::Switched);
+    let noted = |text: &str| text.replace(r#""kept""#, r#""edited","pool":7"#);
+    edit(&account, &case.secret, &noted(&after())).await;
+    // The source by another name than the application's.
+    let source = "host=OLD.cluster-x.us-east-1.rds.amazonaws.com hostaddr=127.0.0.1 user=ops password=x dbname=postgres";
+    let source: Dsn = source.parse().unwrap();
+    let (answer, said) = case.going(Direction::Rollback, &source).await;
+    assert_eq!((answer, case.current().await), (Answer::Switched, noted(BEFORE)));
+    assert!(said.contains("1 other key changed since the cutover stays"), "{said}");
+
+    // Somebody has pointed it elsewhere meanwhile: told before, and left alone.
+    assert_eq!(case.go(Direction::Cutover, &cluster("new", "hunter2")).await, Answer::Switched);
+    let elsewhere = case.current().await.replace("new.cluster", "proxy.cluster");
+    edit(&account, &case.secret, &elsewhere).await;
+    let why = case.switch.obstacle(order(Direction::Rollback, &source)).await.unwrap().unwrap();
+    assert!(why.contains("changed its host since the cutover"), "{why}");
+    assert!(matches!(case.go(Direction::Rollback, &source).await, Answer::NotSwitched(_)));
+    assert_eq!(case.current().await, elsewhere);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ impl Recorded {
     }
 
     /// Whether a fence on that side is, or was, its own.
-    fn fenced(&self, side: Side) -> bool {
+    pub(super) fn fenced(&self, side: Side) -> bool {
         match side {
             Side::Source => self.cutover.is_some(),
             Side::Target => self.rollback.is_some(),

@@ -22,6 +22,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{Dsn, Failure, SslMode};
+use crate::error::on_one_line;
+use crate::operator_file::{self, Kind};
 
 /// The protocol's SSLRequest: length 8, code 80877103
 /// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
@@ -137,6 +139,15 @@ fn client_config(dsn: &Dsn) -> Result<ClientConfig, Failure> {
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
+/// What a file of certificates may be: the largest bundles of systems have less than one MiB.
+const CERTIFICATES: Kind = Kind {
+    most_bytes: 16 << 20,
+    format: "PEM",
+    too_large: "is it the right file? Certificates are expected",
+    // Every connection reads it.
+    may_be_pipe: false,
+};
+
 fn trusted_roots(dsn: &Dsn) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     let Some(file) = &dsn.sslrootcert else {
@@ -150,7 +161,9 @@ fn trusted_roots(dsn: &Dsn) -> Result<RootCertStore, Failure> {
     };
     let unreadable =
         |error: &dyn std::fmt::Display| Failure::Tls(format!("{}: {error}", file.display()));
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
+    let pem = operator_file::bytes(file, &CERTIFICATES)
+        .map_err(|error| Failure::Tls(on_one_line(&error)))?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| unreadable(&error))?;
         roots.add(certificate).map_err(|error| unreadable(&error))?;
     }

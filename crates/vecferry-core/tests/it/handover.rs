@@ -8,7 +8,8 @@ use vecferry_core::cutover::decide::Decision;
 use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::cutover::switch::CommandSwitch;
 use vecferry_core::cutover::{End, Options, Outcome, cross, decide};
-use vecferry_core::policy::{Clusters, Method};
+use vecferry_core::migration::{RunOptions, migrate};
+use vecferry_core::policy::{Clusters, Existing, Method, Policy};
 use vecferry_core::status::status;
 use vecferry_testkit::{Database, pair};
 
@@ -150,6 +151,51 @@ async fn a_cleanup_lifts_the_fence_wherever_it_stands() {
             assert_eq!(count(database, left).await, 0, "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_restart_is_refused_after_the_cutover_and_takes_the_fence_along_before_and_after_a_rollback()
+ {
+    let copied = Copied::new("restarted").await;
+    let again = Policy { existing: Existing::Replace, ..policy() };
+    let restart = async |clusters: &Clusters| {
+        let options = RunOptions { restart: true, ..RunOptions::default() };
+        migrate(clusters, &again, options, &Recorder::default(), &CancellationToken::new()).await
+    };
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'vecferry_fence'";
+    let fenced = |direction| Options { fence: true, ..Options::new(direction) };
+
+    assert_eq!(copied.go(&fenced(Cutover)).await.end, End::Done);
+    copied.target.batch("DELETE FROM items WHERE botid = 'bot2'").await.unwrap();
+    let refused = restart(&copied.clusters).await.unwrap_err();
+    assert!(refused.to_string().contains("was cut over to the target"), "{refused}");
+    assert!(refused.hint().unwrap().contains("vecferry rollback"), "{:?}", refused.hint());
+    let gone = "SELECT count(*) FROM items WHERE botid = 'bot2'";
+    assert_eq!(count(&copied.target, gone).await, 0, "what the application did there stays");
+    assert_eq!(count(&copied.source, left).await, 1, "and so does the fence");
+
+    assert_eq!(copied.go(&fenced(Rollback)).await.end, End::Done);
+    assert_eq!(count(&copied.target, left).await, 1);
+    // The fence stands on clusters of this migration: another source would leave it where it is.
+    let other = items(&pair().await.source, "restarted_other", 10).await;
+    let refused = restart(&clusters(&other, &copied.target)).await.unwrap_err();
+    assert!(refused.to_string().contains("is another cluster or database"), "{refused}");
+    restart(&copied.clusters).await.unwrap();
+    for database in [&copied.source, &copied.target] {
+        assert_eq!(count(database, left).await, 0);
+        copied.assert_writable(database).await;
+    }
+    assert!(count(&copied.target, gone).await > 0, "copied again");
+
+    // One that died with its fence up.
+    let died = Options { fence: true, ..switching(Cutover, "kill -9 $$") };
+    assert_eq!(copied.go(&died).await.end, End::Unknown);
+    assert_eq!(count(&copied.source, left).await, 1);
+    restart(&copied.clusters).await.unwrap_err();
+    assert_eq!(copied.go(&Options::new(Rollback)).await.end, End::Done);
+    restart(&copied.clusters).await.unwrap();
+    assert_eq!(count(&copied.source, left).await, 0);
+    copied.assert_writable(&copied.source).await;
 }
 
 #[tokio::test]

@@ -46,6 +46,9 @@ async fn the_authority_that_the_string_names_takes_amazons_place() {
     let session = Session::open(&dsn(&front, &named), Side::Source, "test").await.unwrap();
     session.query_one("ask", "SELECT 1", &[]).await.unwrap();
     WireConnection::open(&dsn(&front, &named), Side::Source, "test").await.unwrap();
+    // A device without an end is not read.
+    let said = refused(&dsn(&front, "sslrootcert=/dev/zero")).await;
+    assert!(said.contains("/dev/zero is not a regular file"), "{said}");
 }
 
 #[tokio::test]

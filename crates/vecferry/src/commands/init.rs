@@ -13,10 +13,19 @@ use crate::cli::{Init, Place};
 use crate::error::{Error, Exit, Mistake};
 use crate::settings::{TEMPLATE, file_to_write, filled};
 use crate::ui::Ui;
+use crate::units::counted;
 
 /// Runs the command.
 pub(crate) async fn run(args: &Init, place: &Place, ui: &Ui) -> Result<Exit, Error> {
     let path = file_to_write(place);
+    if args.stack.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        return Err(Mistake::new(
+            "--stack is empty: it names no stack",
+            "give the name of the stack, BedrockChatStack say, or leave out --stack (and VECFERRY_STACK) for the \
+             commented template",
+        )
+        .into());
+    }
     // Asked before the stack is, and again when it is written.
     if !args.force && path.exists() {
         return Err(there_already(&path));
@@ -37,9 +46,9 @@ pub(crate) async fn run(args: &Init, place: &Place, ui: &Ui) -> Result<Exit, Err
         ui.insist(&line);
     }
     ui.say(&format!(
-        "wrote {} with {} settings from stack {}; {}",
+        "wrote {} with {} from stack {}; {}",
         path.display(),
-        known.len(),
+        counted(known.len() as u64, "setting"),
         deployed.name,
         stack::next(&deployed),
     ));

@@ -53,6 +53,13 @@ pub(super) fn print(
     for unknown in &unknown {
         ui.insist(&format!("not known: {} stands for {}", unknown.word, unknown.what));
     }
+    let characters = policy.characters().map_err(|error| Error::Output(error.into()))?;
+    if characters > Policy::LONGEST {
+        let most = Policy::LONGEST;
+        ui.insist(&format!(
+            "the policy has {characters} characters, and a managed one takes {most}: divide its statements between two"
+        ));
+    }
     let text =
         serde_json::to_string_pretty(&policy).map_err(|error| Error::Output(error.into()))?;
     ui.data(&text)?;

@@ -1,6 +1,8 @@
 //! Which resources of AWS the settings name: what permissions are derived from.
 
+use vecferry_aws::cluster_at;
 use vecferry_aws::permission::{Named, Purpose, Scope};
+use vecferry_core::pg::DsnParts;
 use vecferry_core::policy::Method;
 
 use super::{ModelAt, RegistryAt, Settings, variable};
@@ -42,8 +44,7 @@ impl Settings {
             ),
             switch_secret: Named::or_unused(self.file.switch_secret.clone()),
             snapshot: self.restores(purpose),
-            encryption_key: key_named(self.file.restore.temporary.encrypt.as_deref()),
-            ..Scope::default()
+            ..self.restoring(purpose)
         };
         scope.account = account_of(&scope);
         match purpose {
@@ -57,6 +58,27 @@ impl Settings {
             _ => {}
         }
         Ok(scope)
+    }
+
+    /// What a restore touches besides.
+    fn restoring(&self, purpose: Purpose) -> Scope {
+        let file = &self.file.restore.temporary;
+        let source = variable("VECFERRY_SOURCE_CLUSTER").or_else(|| file.source_cluster.clone());
+        let source = source.or_else(|| cluster_of(self.source.url()));
+        let target = self.target_cluster().map(str::to_owned);
+        Scope {
+            snapshot_id: Named::or_unknown(self.snapshot().and_then(|snapshot| snapshot.id)),
+            target_cluster: Named::or_unknown(target.or_else(|| cluster_of(self.target.url()))),
+            raise_target: file.raise_target_capacity.is_some()
+                || variable("VECFERRY_RAISE_TARGET_CAPACITY").is_some(),
+            source_cluster: match purpose {
+                // Whether it is still there, whoever fills the policy in knows.
+                Purpose::Restore => Named::or_unknown(source),
+                _ => Named::or_unused(source),
+            },
+            encryption_key: key_named(file.encrypt.as_deref()),
+            ..Scope::default()
+        }
     }
 
     /// Whether a cluster is to be restored first: the source is a snapshot, or a delta's source is not said.
@@ -81,6 +103,12 @@ impl Settings {
 /// The region that every AWS tool reads from the environment.
 fn region_of_environment() -> Option<String> {
     variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"))
+}
+
+/// The cluster in RDS that a URL leads to, where its host tells.
+fn cluster_of(url: Option<&str>) -> Option<String> {
+    let parts: DsnParts = url?.parse().ok()?;
+    cluster_at(parts.host.as_deref()?).map(str::to_owned)
 }
 
 /// The account's number, which every ARN tells.
@@ -159,5 +187,28 @@ mod tests {
         assert!(scope("source = 'snapshot:final'", copy).snapshot);
         assert!(scope("", delta).snapshot);
         assert!(!scope("source = 'postgres://u@h/d'", delta).snapshot);
+    }
+
+    #[test]
+    fn what_a_restore_touches_is_named_by_the_settings() {
+        let is = |name: &str| Named::Is(name.to_owned());
+        let host = |name: &str| format!("{name}.cluster-x.eu-west-1.rds.amazonaws.com");
+        let delta = Purpose::Method(Method::Delta);
+        let bare = scope("source = 'snapshot'", delta);
+        assert_eq!((bare.target_cluster, bare.source_cluster), (Named::Unknown, Named::Unused));
+        assert_eq!((bare.snapshot_id, bare.raise_target), (Named::Unknown, false));
+
+        let file = format!("source = 'snapshot:s'\ntarget = 'postgres://u@{}/d'", host("new"));
+        let named = scope(&file, delta);
+        assert_eq!((named.target_cluster, named.snapshot_id), (is("new"), is("s")));
+
+        let more = "[restore]\ntarget_cluster = 'other'\nsource_cluster = 'old'\nraise_target_capacity = 4";
+        let more = scope(&format!("{file}\n{more}"), delta);
+        assert_eq!((more.target_cluster, more.source_cluster), (is("other"), is("old")));
+        assert!(more.raise_target);
+
+        let there = format!("source = 'postgres://u@{}/d'", host("old"));
+        assert_eq!(scope(&there, Purpose::Restore).source_cluster, is("old"));
+        assert_eq!(scope("", Purpose::Restore).source_cluster, Named::Unknown);
     }
 }

@@ -117,3 +117,48 @@ async fn a_version_0_stack_must_become_version_1_first() {
     let none = program.run(&["init", "--stack", "NoSuchStack", "--force"]).expect(2);
     assert!(none.stderr.contains("there is no stack NoSuchStack in us-east-1"), "{}", none.stderr);
 }
+
+#[tokio::test]
+async fn outputs_that_say_nothing_are_missing_and_none_breaks_a_line() {
+    let (_ecs, program) = rig().await;
+    let odd = [
+        ("ConversationTableName", " "),
+        ("DatabaseConversationTableName0B1C2D3E", "Conversations\n"),
+        ("DocumentBucketName", "docu\nerror: ments"),
+        ("EmbeddingTaskDefinitionName05274A2B", "other\nerror: 9"),
+        ("EmbeddingClusterName79B87DC5", " "),
+        ("PrivateSubnetId1", " "),
+    ];
+    let value = |key: &str| odd.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+    let outputs: Vec<(&str, &str)> =
+        V1.iter().map(|(key, told)| (*key, value(key).unwrap_or(*told))).collect();
+    let name = ChatStack::new(&outputs).create(moto().await).await.unwrap();
+    let ran = program.run(&["init", "--stack", &name]).expect(0);
+    for said in [
+        "missing: the bucket of documents: output DocumentBucketName of stack",
+        "missing: the ECS cluster: output EmbeddingClusterName79B87DC5 of stack",
+        "missing: another private subnet: output PrivateSubnetId1 of stack",
+        "unusable: output ConversationTableName of stack",
+    ] {
+        assert!(ran.stderr.contains(said), "{said} is not in\n{}", ran.stderr);
+    }
+    assert!(!ran.stderr.lines().any(|line| line.starts_with("error: ")), "{}", ran.stderr);
+    let text = std::fs::read_to_string(program.folder().join("vecferry.toml")).unwrap();
+    let in_force: Vec<&str> =
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let secret = format!("target_secret = \"{SECRET}\"");
+    let expected =
+        [secret.as_str(), "[bots]", "table = \"Conversations\"", "[aws]", "region = \"us-east-1\""];
+    assert_eq!(in_force, expected);
+}
+
+#[test]
+fn an_empty_name_is_no_stack() {
+    for name in ["", " "] {
+        let program = Program::new();
+        let ran = program.run(&["init", "--stack", name]).expect(2);
+        assert!(ran.stderr.contains("error: --stack is empty"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("hint: give the name of the stack"), "{}", ran.stderr);
+        assert!(!program.folder().join("vecferry.toml").exists());
+    }
+}

@@ -46,9 +46,9 @@ fn a_policy_names_what_the_settings_name() {
     let delta = program.run(&["check", "--print-policy", "delta", "-q"]).expect(0);
     let policy = delta.json();
     let own = "arn:aws:rds:eu-west-1:123456789012:cluster:vecferry-*";
-    assert_eq!(statement(&policy, "ChangeAndRemoveOwnCluster")["Resource"][0], own);
+    assert_eq!(statement(&policy, "ManageOwnCluster")["Resource"], own);
     assert_eq!(
-        statement(&policy, "StartTasks")["Resource"][0],
+        statement(&policy, "StartTasks")["Resource"],
         "arn:aws:ecs:eu-west-1:123456789012:task-definition/embedding:*"
     );
     assert!(!delta.stderr.contains("TABLE"), "{}", delta.stderr);
@@ -56,6 +56,34 @@ fn a_policy_names_what_the_settings_name() {
     let worker = program.run(&["--json", "check", "--print-policy", "worker"]).expect(0).json();
     assert_eq!(worker["version"], 1);
     let model = "arn:aws:bedrock:us-east-1::foundation-model/cohere.embed-multilingual-v3";
-    assert_eq!(statement(&worker["policy"], "EmbedTexts")["Resource"][0], model);
+    assert_eq!(statement(&worker["policy"], "EmbedTexts")["Resource"], model);
     assert_eq!(worker["unknown"][0]["word"], "SECRET", "{}", worker["unknown"]);
+}
+
+#[test]
+fn a_restore_is_limited_to_the_targets_cluster_by_its_host() {
+    let program = offline();
+    let settings = "source = 'snapshot'\n\
+                    target = 'postgres://u@new.cluster-x.eu-west-1.rds.amazonaws.com/kb'\n\
+                    [aws]\nregion = 'eu-west-1'\n";
+    program.write("vecferry.toml", settings);
+    let cluster = "arn:aws:rds:eu-west-1:ACCOUNT:cluster:new";
+    for purpose in ["delta", "restore"] {
+        let policy = program.run(&["check", "--print-policy", purpose, "-q"]).expect(0).json();
+        let note = statement(&policy, "NoteOnTarget");
+        assert_eq!(note["Resource"], cluster, "{purpose}");
+        assert_eq!(
+            note["Condition"]["ForAllValues:StringLike"]["aws:TagKeys"],
+            "vecferry:restore/*"
+        );
+        assert!(!policy.to_string().contains("RaiseTargetCapacity"), "{purpose}");
+        assert!(!policy.to_string().contains(":cluster:*"), "{purpose}");
+    }
+    program.write("vecferry.toml", &format!("{settings}[restore]\nraise_target_capacity = 4\n"));
+    let policy = program.run(&["check", "--print-policy", "delta", "-q"]).expect(0).json();
+    let raise = statement(&policy, "RaiseTargetCapacity");
+    assert_eq!(
+        (raise["Resource"].as_str(), raise["Action"].as_str()),
+        (Some(cluster), Some("rds:ModifyDBCluster"))
+    );
 }

@@ -197,3 +197,51 @@ fn an_empty_variable_tells_nothing() {
     let environment = BTreeMap::from([("BEDROCK_REGION".to_owned(), String::new())]);
     assert!(discover(&[], &environment).found.is_empty());
 }
+
+#[test]
+fn an_output_without_a_usable_value_tells_nothing_and_is_named() {
+    for (value, why) in [
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("\n\t", "is empty"),
+        ("docu\nments", "holds control characters"),
+        ("a\u{1b}[31mb", "holds control characters"),
+    ] {
+        let told = discover(&outputs(&[&[("DocumentBucketName", value)]]), &BTreeMap::new());
+        assert_eq!(told.value(Item::Bucket), None, "{value:?}");
+        let missing = told.missing.iter().find(|one| one.item == Item::Bucket).unwrap();
+        let said = format!(
+            "the bucket of documents: output DocumentBucketName of stack BedrockChatStack {why}"
+        );
+        assert_eq!(missing.to_string(), said, "{value:?}");
+        assert_eq!(told.unusable, vec![], "it is among the missing");
+    }
+}
+
+#[test]
+fn a_value_that_is_told_elsewhere_wins_over_one_that_is_of_no_use() {
+    let environment = BTreeMap::from([
+        ("DOCUMENT_BUCKET".to_owned(), "documents".to_owned()),
+        ("TABLE_NAME".to_owned(), "a\nb".to_owned()),
+        ("DB_PORT".to_owned(), " ".to_owned()),
+    ]);
+    let told = discover(&outputs(&[&[("DocumentBucketName", " ")]]), &environment);
+    assert_eq!(told.value(Item::Bucket).unwrap().value, "documents");
+    let said: Vec<String> = told.unusable.iter().map(Unusable::to_string).collect();
+    assert_eq!(said, ["output DocumentBucketName of stack BedrockChatStack is empty"]);
+    let missing = |item| told.missing.iter().find(|one| one.item == item).unwrap().to_string();
+    let table = "the table of bots: TABLE_NAME of the task's container holds control characters";
+    assert_eq!(missing(Item::BotTable), table);
+    assert!(
+        missing(Item::DatabasePort).contains("has no variable DB_PORT"),
+        "an empty one is unset"
+    );
+}
+
+#[test]
+fn white_space_around_a_value_is_none_of_it() {
+    let two = [("ConversationTableName", " Chat\n"), ("DatabaseConversationTableName1", "Chat")];
+    let told = discover(&outputs(&[&two]), &BTreeMap::new());
+    assert_eq!(told.value(Item::BotTable).unwrap().value, "Chat");
+    assert_eq!((told.doubled, told.unusable), (vec![], vec![]));
+}

@@ -135,3 +135,68 @@ async fn a_snapshot_stays_when_its_cluster_is_on_its_way_out() {
     assert!(kept.effect.contains("live is deleting"), "{}", kept.effect);
     assert!(told.into_inner().unwrap().iter().any(|one| one.contains("keep the snapshot")));
 }
+
+/// The target's capacity, and what its tag says that it was.
+fn capacity(place: &Place) -> (Option<(f64, f64)>, Option<String>) {
+    let target = place.rds.cluster(&place.name).unwrap();
+    (target.capacity, target.tags.get("vecferry:capacity").cloned())
+}
+
+const RAISED: (f64, f64) = (4.0, 5.0);
+
+/// A place with two databases of the target's cluster, for both of which capacity was raised.
+async fn of_two_databases() -> Place {
+    let mut place = Place::new().await;
+    for (database, acus) in [("postgres", 2.0), ("kb2", RAISED.0)] {
+        place.target.database = database.into();
+        let wishes = Wishes { raise_target: Some(acus), ..Wishes::default() };
+        place.restore(&wishes).await.0.unwrap();
+    }
+    place
+}
+
+#[tokio::test]
+async fn capacity_that_was_raised_for_two_databases_is_set_back_with_the_last_of_them() {
+    for order in [["postgres", "kb2"], ["kb2", "postgres"]] {
+        let mut place = of_two_databases().await;
+        let before = Some("0.5-5".to_owned());
+        assert_eq!(capacity(&place), (Some(RAISED), before.clone()));
+
+        place.target.database = order[0].into();
+        let found = list(&place).await;
+        let kept: Vec<&Holding> = found.iter().filter(|one| one.kept).collect();
+        let [kept] = kept[..] else { panic!("{kept:?}") };
+        assert_eq!(kept.kind, Kind::Capacity);
+        let note = format!("vecferry:restore/{} stands", order[1]);
+        assert!(kept.effect.contains(&note), "{}", kept.effect);
+        remove_all(&place).await.unwrap();
+        assert_eq!(capacity(&place), (Some(RAISED), before), "{order:?}");
+        assert_eq!(place.made().await, (1, 1, 1), "the other one's");
+
+        place.target.database = order[1].into();
+        remove_all(&place).await.unwrap();
+        assert_eq!(capacity(&place), (Some((0.5, 5.0)), None), "{order:?}");
+        assert_eq!(place.made().await, (0, 0, 0));
+        assert_eq!(place.rds.cluster(&place.name).unwrap().tags.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn capacity_stays_when_another_databases_restore_begins_after_the_list() {
+    let place = Place::new().await;
+    let wishes = Wishes { raise_target: Some(RAISED.0), ..Wishes::default() };
+    place.restore(&wishes).await.0.unwrap();
+    let found = list(&place).await;
+    assert!(found.iter().any(|one| one.kind == Kind::Capacity && !one.kept), "{found:?}");
+    let mut target = place.rds.cluster(&place.name).unwrap();
+    target.tags.insert("vecferry:restore/kb2".into(), "m".into());
+    place.rds.replace_cluster(target);
+    let told = std::sync::Mutex::new(Vec::new());
+    let report = |progress: &Progress| told.lock().unwrap().push(format!("{progress:?}"));
+    let cancel = CancellationToken::new();
+    let both = (&report as _, &cancel);
+    remove(&place.account, &place.target, &found, patience(), both).await.unwrap();
+    assert_eq!(capacity(&place), (Some(RAISED), Some("0.5-5".into())));
+    assert_eq!(place.made().await, (0, 0, 0));
+    assert!(told.into_inner().unwrap().iter().any(|one| one.contains("keep the capacity")));
+}

@@ -87,6 +87,7 @@ pub(super) fn remarks(deployed: &Deployed) -> Vec<String> {
     }
     all.extend(told.missing.iter().map(|missing| format!("missing: {missing}")));
     all.extend(told.doubled.iter().map(|doubled| format!("doubled: {doubled}; none was taken")));
+    all.extend(told.unusable.iter().map(|one| format!("unusable: {one}")));
     all.extend(told.unknown.iter().map(|output| {
         format!(
             "unknown: output {} of stack {} is not one of Bedrock Chat's",
@@ -168,6 +169,30 @@ mod tests {
         assert!(said.contains("version 0") && said.contains("deploy version 1"), "{said}");
         let new = deployed(&[secret, ("EmbeddingClusterName1", "c")]);
         assert_eq!(keys(&settings(&new, None))[0], ("", "target_secret"));
+    }
+
+    #[test]
+    fn what_has_no_usable_value_is_not_set_and_said_on_one_line_each() {
+        let blank = deployed(&[
+            ("ConversationTableName", "Chat"),
+            ("DatabaseConversationTableName1", ""),
+            ("DbConfigSecretArn", ""),
+            ("DocumentBucketName", "docu\nments"),
+            ("EmbeddingClusterName1", " "),
+            ("EmbeddingTaskDefinitionName1", "t:1"),
+            ("PrivateSubnetId0", "s"),
+        ]);
+        assert_eq!(keys(&settings(&blank, None)), [("bots", "table"), ("aws", "region")]);
+        let said = remarks(&blank);
+        for line in [
+            "missing: the bucket of documents: output DocumentBucketName of stack S holds control characters",
+            "missing: the ECS cluster: output EmbeddingClusterName1 of stack S is empty",
+            "missing: the database's secret: output DbConfigSecretArn of stack S is empty",
+            "unusable: output DatabaseConversationTableName1 of stack S is empty",
+        ] {
+            assert!(said.iter().any(|one| one == line), "{line} is not in {said:?}");
+        }
+        assert!(said.iter().all(|line| !line.contains(char::is_control)), "{said:?}");
     }
 
     #[test]
