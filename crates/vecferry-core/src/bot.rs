@@ -145,6 +145,9 @@ impl fmt::Display for SyncStatus {
     }
 }
 
+/// What vecferry's worker writes into the reason of a bot that it embedded without some documents, after their number.
+pub const DOCUMENTS_LOST: &str = "documents lost";
+
 /// The registry's record of a bot's embedding: `SyncStatus`, `SyncStatusReason`, `LastExecId`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncRecord {

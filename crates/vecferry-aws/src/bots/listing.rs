@@ -5,13 +5,13 @@
 //! bots and their aliases, with all their attributes. The application moves an item forward in it whenever the bot is
 //! used, so one that is used during the scan may be met twice, never missed: what was met is kept by its key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{KeyType, ProjectionType, TableDescription};
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use vecferry_core::Result;
-use vecferry_core::reembed::registry::Listing;
+use vecferry_core::reembed::registry::{Listing, OddItem};
 
 use super::item::{self, Found, Item, understand};
 use super::{DynamoBots, Projection, SERVICE};
@@ -140,9 +140,15 @@ impl Met {
     }
 
     fn listing(self) -> Listing {
+        let twins = self.twins();
         let mut listing = Listing::default();
-        for found in self.0.into_values() {
+        for ((owner, sort), found) in self.0 {
             match found {
+                Found::Bot(bot) if twins.contains(&bot.key.id) => listing.odd.push(OddItem {
+                    key: format!("PK={owner} SK={sort}"),
+                    why: "another owner has a bot of this id, and rows name a bot by its id alone"
+                        .into(),
+                }),
                 Found::Bot(bot) if bot.documents.is_empty() => {
                     listing.without_documents.push(bot.key);
                 }
@@ -154,6 +160,16 @@ impl Met {
             }
         }
         listing
+    }
+
+    /// Ids that several bots have: the rows of one would take the other's away, and prove it.
+    fn twins(&self) -> HashSet<String> {
+        let mut seen = HashSet::new();
+        let ids = self.0.values().filter_map(|found| match found {
+            Found::Bot(bot) => Some(bot.key.id.as_str()),
+            _ => None,
+        });
+        ids.filter(|id| !seen.insert(*id)).map(str::to_owned).collect()
     }
 }
 
@@ -182,5 +198,17 @@ mod tests {
         let listing = met.listing();
         let ids: Vec<&str> = listing.without_documents.iter().map(|key| key.id.as_str()).collect();
         assert_eq!((ids, listing.aliases), (vec!["1", "2"], 1));
+    }
+
+    #[test]
+    fn bots_of_one_id_are_no_bots_to_embed_whoever_owns_them() {
+        let mut met = Met::default();
+        for (owner, sort) in [("ann", "ann#BOT#1"), ("ben", "ben#BOT#1"), ("ben", "ben#BOT#2")] {
+            met.meet(&item(owner, sort, "title"));
+        }
+        let listing = met.listing();
+        let keys: Vec<&str> = listing.odd.iter().map(|odd| odd.key.as_str()).collect();
+        assert_eq!(keys, ["PK=ann SK=ann#BOT#1", "PK=ben SK=ben#BOT#1"]);
+        assert_eq!(listing.without_documents.len(), 1);
     }
 }

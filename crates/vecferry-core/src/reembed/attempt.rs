@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::brake::{self, Told};
 use super::claim::Claimed;
-use super::decide::{Decision, Ending, Facts, TOKEN_PREFIX, decide};
+use super::decide::{Decision, Ending, Facts, Registered, TOKEN_PREFIX, decide};
 use super::pace::Call;
 use super::patience::Stop;
 use super::registry::Expected;
@@ -22,7 +22,7 @@ use super::shared::{Shared, now};
 use super::store::{AttemptEnd, AttemptRecord, BotRecord, BotState, Outcome, Skip, Yield};
 use super::task::{Launch, LaunchFailure};
 use super::verdict::{self, Evidence, Verdict};
-use crate::bot::{Bot, BotKey, SyncRecord, SyncStatus};
+use crate::bot::{Bot, BotKey, DOCUMENTS_LOST, SyncRecord, SyncStatus};
 use crate::error::Error;
 use crate::report::Event;
 
@@ -354,9 +354,7 @@ impl Shared {
         };
         let decision = decide(&facts);
         let told = brake::told(&facts, &decision);
-        if let (Decision::Proven(_), Some(text)) =
-            (&decision, left_out(&work.bot.key, &verdict, evidence.as_ref()))
-        {
+        if let (Decision::Proven(_), Some(text)) = (&decision, left_out(&work.bot.key, &facts)) {
             self.tell(Event::Notice { text });
         }
         let left = self.carry_out(work, decision, (ending, interrupted)).await?;
@@ -472,12 +470,18 @@ fn no_answer(failure: &LaunchFailure) -> Stop {
 }
 
 /// Says which documents a bot is embedded without, by the operator's leave.
-fn left_out(bot: &BotKey, verdict: &Verdict, evidence: Option<&Evidence>) -> Option<String> {
-    let lost: Vec<String> = match (verdict, evidence.and_then(|evidence| evidence.result.as_ref()))
-    {
-        (Verdict::Incomplete { missing, .. }, _) => missing.clone(),
-        (_, Some(result)) if result.swapped => {
+fn left_out(bot: &BotKey, facts: &Facts<'_>) -> Option<String> {
+    let lost: Vec<String> = match (facts.verdict, facts.result, facts.registered) {
+        (Verdict::Incomplete { missing, .. }, _, _) => missing.clone(),
+        (_, Some(result), _) if result.swapped => {
             result.lost.iter().map(|lost| format!("{} ({})", lost.source, lost.reason)).collect()
+        }
+        // Without the target there are only the worker's words in the registry.
+        (Verdict::Unseen, None, Registered::Record(Some(record)))
+            if facts.ours.contains(&record.exec_id.as_str())
+                && record.reason.contains(DOCUMENTS_LOST) =>
+        {
+            return Some(format!("bot {bot} is embedded, with {}", record.reason.trim()));
         }
         _ => Vec::new(),
     };

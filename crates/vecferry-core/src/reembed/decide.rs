@@ -211,7 +211,9 @@ fn by_cause(ending: &Ending) -> Decision {
         StopCause::NeverStarted => repeat(format!("its task never started{said}")),
         StopCause::Interrupted => repeat(format!("its task was interrupted{said}")),
         StopCause::Exited => match stop.exit_code {
-            Some(code) => repeat(format!("its worker ended with exit code {code} and no result")),
+            Some(code) => {
+                repeat(format!("its worker ended with exit code {code} and no result{said}"))
+            }
             None => repeat(format!("its worker ended without a result{said}")),
         },
     }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use vecferry_core::bot::DOCUMENTS_LOST;
+
 use crate::stage::{Keep, LostDocument};
 
 /// What to do with a bot that lost documents.
@@ -101,7 +103,7 @@ pub(super) fn reason(counts: Counts, lost: &[LostDocument]) -> String {
     if lost.is_empty() {
         return String::new();
     }
-    let mut text = format!("{} of {} documents lost", lost.len(), counts.staged + lost.len());
+    let mut text = format!("{} of {} {DOCUMENTS_LOST}", lost.len(), counts.staged + lost.len());
     for (index, one) in lost.iter().enumerate() {
         let next = format!("; {}: {}", one.source, one.lost);
         let rest = format!("; and {} more", lost.len() - index);
