@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
@@ -13,6 +13,9 @@ use super::patience::{Passing, Patience};
 use super::tokens::estimated_tokens;
 use super::usage::{Usage, Why};
 use crate::embedder::{Embedder, Embeddings, Failure};
+
+/// A failure that is waited for as long as this is told: nobody should look at a silent program for minutes.
+const HICCUP: Duration = Duration::from_secs(4);
 
 /// Distinct texts of a batch from which on "every one is refused" means the model, not the texts.
 const ALL: usize = 8;
@@ -89,6 +92,7 @@ impl Caller {
         let estimated = texts.iter().map(|text| estimated_tokens(text)).sum();
         let mut pauses = self.patience.pauses();
         let mut failing_since = None;
+        let mut told = false;
         loop {
             let turn = self.pacer.turn(estimated).await;
             usage.calls += 1;
@@ -120,7 +124,15 @@ impl Caller {
             if self.patience.gives_up(kind, since, self.pacer.last_answer(), now) {
                 return Err(Why::NoAnswer { after: now - since, said });
             }
-            tokio::time::sleep(pauses.next().unwrap_or(self.patience.longest_pause)).await;
+            let pause = pauses.next().unwrap_or(self.patience.longest_pause);
+            if kind == Passing::Failure && pause >= HICCUP && !told {
+                told = true;
+                let minutes = self.patience.give_up_after.as_secs() / 60;
+                tracing::warn!(
+                    "the model does not answer, and is asked for {minutes} minutes: {said}"
+                );
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 
