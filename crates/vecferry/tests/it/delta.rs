@@ -147,6 +147,37 @@ impl Old {
     }
 }
 
+impl Old {
+    /// Takes rows of a bot that was embedded, as an accident would, and verifies.
+    async fn assert_loss_is_found(&self, program: &Program) {
+        let target = &self.stack.target;
+        let rows = self.stack.rows().await["01NEW"].0;
+        target
+            .batch("CREATE TABLE aside AS SELECT * FROM items WHERE botid = '01NEW'")
+            .await
+            .unwrap();
+        target.batch("DELETE FROM items WHERE botid = '01NEW'").await.unwrap();
+        for how in [&["--recall-bots", "0"][..], &["--recorded"], &["--quick"]] {
+            let verified = program.run(&[&["verify"], how].concat()).expect(1);
+            let lost = format!("0 rows, {rows} when it was proven");
+            for part in ["embedded bot   on the target", "01NEW", &lost, "the target differs from"]
+            {
+                assert!(verified.stdout.contains(part), "{part} is not in\n{}", verified.stdout);
+            }
+            let verdict = program.run(&[&["verify", "--json"], how].concat()).expect(1).json();
+            assert_eq!((&verdict["answer"], &verdict["version"]), (&"differs".into(), &1.into()));
+            assert_eq!(verdict["content"]["matches"], true);
+            let embedded = &verdict["embedded"];
+            let numbers = ["bots", "removed", "waiting", "running"].map(|key| &embedded[key]);
+            assert_eq!(numbers, [4, 2, 0, 0], "{embedded}");
+            assert_eq!(embedded["differing"][0]["bot"], "01NEW", "{embedded}");
+            assert_eq!(embedded["differing"][0]["recorded_rows"], rows, "{embedded}");
+        }
+        target.batch("INSERT INTO items TABLE aside; DROP TABLE aside").await.unwrap();
+        program.run(&["verify", "--quick"]).expect(0);
+    }
+}
+
 fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == name).collect()
 }
@@ -195,13 +226,14 @@ async fn only_what_changed_since_the_source_was_taken_is_embedded_anew() {
     assert_eq!(old.stack.ecs.launches_by_bot().len(), 4);
 
     let verified = program.run(&["verify", "--recall-bots", "0"]).expect(0);
-    let note = "left out are 4 bots to be embedded anew (4 of them proven) and 2 bots whose rows were removed";
-    assert!(
-        format!("{}{}", verified.stdout, verified.stderr).contains(note),
-        "{}",
-        verified.stdout
-    );
+    for part in [
+        "left out of the rows are 4 bots chosen to be embedded anew and 2 bots whose rows were removed",
+        " of 4 proven bots, every vector looked at; 2 bots removed",
+    ] {
+        assert!(verified.stdout.contains(part), "{part} is not in\n{}", verified.stdout);
+    }
     program.run(&["verify", "--recorded", "--recall-bots", "0"]).expect(0);
+    old.assert_loss_is_found(&program).await;
     let status = program.run(&["status", "--json"]).expect(0).json();
     assert_eq!((&status["method"], &status["phase"]), (&"delta".into(), &"done".into()));
     assert_eq!(status["bots"]["proven"], 4);
@@ -289,6 +321,14 @@ async fn a_settled_delta_refuses_another_registry_before_anything_of_it_looks_de
     run.kill();
     let rows = old.stack.target.query_one("SELECT count(*) FROM items").await.unwrap();
     let program = old.program();
+    let early = program.run(&["verify", "--recall-bots", "0"]).expect(1).stdout;
+    for part in [
+        "4 bots are not embedded yet: `vecferry migrate`",
+        "could not be proven to match",
+        "next: vecferry migrate, then",
+    ] {
+        assert!(early.contains(part), "{part} is not in\n{early}");
+    }
     program.write("bots.toml", "[[bots]]\nid = '01KEPT'\ntitle = 'K'\nfolders = ['docs']\n");
     let other = [&DELTA[..], &["--bot-file", "bots.toml", "--runner", "local"]].concat();
     let mut command = program.command(&other);
