@@ -248,6 +248,50 @@ async fn only_what_changed_since_the_source_was_taken_is_embedded_anew() {
 }
 
 #[tokio::test]
+async fn a_plan_compares_bots_as_the_delta_would_and_says_what_it_could_not_read() {
+    let old = Old::start(Faults::default()).await;
+    let program = old.program();
+    let planned = program.run(&["plan"]).expect(0).stdout;
+    for part in [
+        "recommended: delta: the source has the rows of every bot that did not change",
+        "4 of 7 bots changed",
+        "next: vecferry migrate --method delta",
+    ] {
+        assert!(planned.contains(part), "{part} is not in\n{planned}");
+    }
+    let alone = program.run(&["plan", "--method", "delta"]).expect(0).stdout;
+    assert!(alone.contains("the documents of the 4 of 7 bots that changed anew"), "{alone}");
+    let changed = |program: &Program, more: &[&str]| {
+        let plan = program.run(&[&["plan", "--json"], more].concat()).expect(0).json();
+        let methods = plan["methods"].as_array().unwrap();
+        let delta = methods.iter().find(|one| one["method"] == "delta").unwrap();
+        (plan["changed"].clone(), delta["price"]["note"].as_str().unwrap().to_owned())
+    };
+    let (four, _) = changed(&program, &[]);
+    // What the run would pay for: the same bots, the same tokens.
+    let offered = program.run(&["migrate", "--method", "delta", "--dry-run", "--json"]).expect(0);
+    let offer: Value = serde_json::from_str(offered.stdout.lines().last().unwrap()).unwrap();
+    for what in ["bots", "documents", "tokens"] {
+        assert_eq!(four[what], offer["estimate"][what], "{what}: {offer}");
+    }
+    assert_eq!(changed(&program, &["--web", "reembed"]).0["bots"], 5);
+
+    let never = changed(&old.timeless(), &["--temporary-cluster"]);
+    assert!(never.0.is_null() && never.1.contains("not known (--source-time does"), "{never:?}");
+    let some = changed(&program, &["--bots", "01NEW"]);
+    assert!(some.0.is_null() && some.1.contains("--bots narrows the plan"), "{some:?}");
+    program.write("bots.toml", "[[bots]]\nid = 'stranger'\ntitle = 'S'\nfolders = ['docs']\n");
+    let mut command =
+        program.command(&["plan", "--json", "--bot-file", "bots.toml", "--runner", "local"]);
+    let output = command.env_remove("VECFERRY_BOT_TABLE").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("none of the 8 bots that have rows on the source"), "{stdout}");
+    assert_eq!((old.stack.model.seen().calls, old.stack.ecs.launched().len()), (0, 0));
+    let untouched = "SELECT to_regnamespace('vecferry') IS NULL AND NOT EXISTS (SELECT FROM items)";
+    assert!(old.stack.target.query_one(untouched).await.unwrap().get::<_, bool>(0));
+}
+
+#[tokio::test]
 async fn killed_after_any_event_a_delta_ends_with_the_same_content_and_copies_no_part_twice() {
     let faults = Faults { seed: 5, shares: vec![(Fault::Throttle, 0.1)], ..Faults::default() };
     let old = Old::start(faults).await;
