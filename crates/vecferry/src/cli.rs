@@ -258,10 +258,10 @@ pub(crate) struct Status {
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Compare with the digests that `migrate` recorded on the target, without contacting the source
+    /// Compare with what `migrate` recorded on the target, without contacting the source
     ///
-    /// For a source that is gone or has moved on. Tells which tables and bots differ, not which rows; structure and
-    /// sequences are not compared.
+    /// For a source that is gone or has moved on, and for a re-embedding, which needs none. Tells which tables and bots
+    /// differ, not which rows; structure and sequences are not compared.
     #[arg(long, env = "VECFERRY_RECORDED", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) recorded: bool,

@@ -84,5 +84,13 @@ fn differences(verdict: &Verdict, direction: Direction) -> Vec<String> {
         found
             .push(format!("vectors of {}.{} are worse on the target", column.table, column.column));
     }
+    if let Some(embedded) = &verdict.embedded {
+        let differing = embedded.differing.iter();
+        found.extend(
+            differing.map(|one| format!("bot {}: {}", one.bot, one.differences.join(", "))),
+        );
+        let failed = embedded.failed.iter();
+        found.extend(failed.map(|one| format!("bot {} is not embedded: {}", one.bot, one.reason)));
+    }
     found
 }

@@ -279,10 +279,10 @@ fn delta(situation: &Situation, times: &Times) -> MethodPlan {
     if changed.usd_per_million_tokens.is_none() {
         price = paid(price.lines, &changed, price.note);
     }
-    let which = match bots.changed {
-        Some(changed) => format!("{} of {} bots changed", changed.bots, bots.all.bots),
-        None => format!(
-            "which bots changed is not known yet: at least none, at most all {}, for which the figure stands",
+    let which = match &bots.changed {
+        Ok(changed) => format!("{} of {} bots changed", changed.bots, bots.all.bots),
+        Err(why) => format!(
+            "which bots changed is not known ({why}): at least none, at most all {}, for which the figure stands",
             bots.all.bots
         ),
     };
@@ -307,33 +307,9 @@ fn delta_refused(situation: &Situation) -> Option<String> {
 
 /// What embedding the changed bots takes; from none to all of them while nobody has compared them.
 fn changed(bots: &Bots) -> Estimate {
-    let all = &bots.all;
-    let (share, number) = match bots.changed {
-        Some(changed) => {
-            let share = changed.tokens as f64 / (all.expected.tokens as f64).max(1.0);
-            (Range::exactly(share), changed.bots)
-        }
-        None => (Range::new(0.0, 1.0, 1.0), all.bots),
-    };
-    Estimate {
-        bots: number,
-        low: part(&all.low, share.low),
-        expected: part(&all.expected, share.expected),
-        high: part(&all.high, share.high),
-        ..all.clone()
-    }
-}
-
-/// A share of an amount: tasks of some bots take their part of the hours, whoever they are.
-fn part(all: &Amount, share: f64) -> Amount {
-    Amount {
-        tokens: super::size::scaled(all.tokens, share),
-        embedding_usd: all.embedding_usd.map(|usd| usd * share),
-        task_hours: all.task_hours * share,
-        vcpu_hours: all.vcpu_hours * share,
-        gb_hours: all.gb_hours * share,
-        tasks_usd: all.tasks_usd.map(|usd| usd * share),
-        hours: all.hours * share,
+    match &bots.changed {
+        Ok(changed) => changed.clone(),
+        Err(_) => Estimate { low: Amount::default(), ..bots.all.clone() },
     }
 }
 

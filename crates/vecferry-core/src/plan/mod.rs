@@ -26,7 +26,7 @@ pub(crate) use estimate::{DEFAULT_EF_CONSTRUCTION, DEFAULT_LISTS, DEFAULT_M};
 pub use facts::{Build, Facts, Probe, Rate, Wal};
 pub use gather::{gather, gather_target};
 pub use money::{Line, Price, Range};
-pub use situation::{Bots, Changed, Models, Origin, Situation, Unread};
+pub use situation::{Bots, Models, Origin, Situation, Unread};
 pub use summary::{ClusterSummary, VectorColumn, VectorIndex};
 
 pub use crate::policy::Method;
@@ -49,6 +49,8 @@ pub struct Plan {
     pub target: Option<ClusterSummary>,
     /// What embedding every bot takes; `None` without a registry of bots.
     pub embedding: Option<Estimate>,
+    /// What embedding those bots takes that changed since the time of the source; `None` where they were not compared.
+    pub changed: Option<Estimate>,
     /// Every method, possible or not.
     pub methods: Vec<MethodPlan>,
     /// The one to take; `None` when none is possible.
@@ -149,6 +151,7 @@ pub fn plan(situation: &Situation) -> Plan {
             .map(|facts| summary::summarize(&facts.source, &|table| facts.policy.selects(table))),
         target: situation.target().ok().map(|target| summary::summarize(target, &|_| true)),
         embedding: situation.bots.as_ref().ok().map(|bots| bots.all.clone()),
+        changed: situation.changed().cloned(),
         steps: match shown {
             Some(method) => steps::steps(situation, method, route, &phases),
             None => vec![],

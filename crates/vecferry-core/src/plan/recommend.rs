@@ -1,7 +1,7 @@
 //! Which method to take, and why. Pure.
 
 use super::MethodPlan;
-use super::facts::Facts;
+use super::facts::{Facts, Wal};
 use super::situation::{Origin, Situation};
 use crate::policy::Method;
 use crate::preflight::human_bytes;
@@ -24,42 +24,68 @@ pub(super) fn recommend(situation: &Situation, methods: &[MethodPlan]) -> Option
             models.source, models.target
         ));
     }
-    if let (Origin::Snapshot { .. }, true) = (situation.origin, possible(Method::Delta)) {
-        return Some(of_snapshot(situation));
+    if possible(Method::Delta) && !is_in_use(situation) {
+        return Some(of_the_past(situation));
     }
     match &situation.clusters {
         Ok(facts) => of_source(facts, methods).or_else(|| {
             reembed("no rows can be moved as things are, and the documents are there".into())
         }),
-        Err(_) if possible(Method::Copy) => {
-            Some((Method::Copy, "the snapshot has the rows; no registry tells of changes".into()))
+        Err(_) if possible(Method::Copy) => Some((
+            Method::Copy,
+            "the snapshot has the rows; where a registry of bots can be read (--bot-table, --bot-file), a delta embeds anew what changed since".into(),
+        )),
+        Err(unread) => {
+            let delta = match situation.source_time {
+                Some(time) => format!(
+                    "; a delta would embed only what changed since {time}, once the source can be read (`vecferry restore` makes one of a snapshot)"
+                ),
+                None => String::new(),
+            };
+            reembed(format!("{}, and the documents are there{delta}", unread.why))
         }
-        Err(unread) => reembed(format!("{}, and the documents are there", unread.why)),
     }
 }
 
-fn of_snapshot(situation: &Situation) -> (Method, String) {
-    let changed = situation.bots.as_ref().ok().and_then(|bots| bots.changed);
-    match changed {
+/// Whether the source was seen being written to, though somebody says that it is as it was at a certain time: its newest
+/// rows are what counts then.
+fn is_in_use(situation: &Situation) -> bool {
+    let facts = situation.clusters.as_ref().ok().filter(|_| situation.origin == Origin::Live);
+    facts.is_some_and(|facts| written(facts).is_some())
+}
+
+/// Of a snapshot, or of any source as it was at a certain time: its rows alone would lack what changed since.
+fn of_the_past(situation: &Situation) -> (Method, String) {
+    let source = match situation.origin {
+        Origin::Snapshot { .. } => "snapshot",
+        Origin::Live => "source",
+    };
+    match situation.changed() {
         Some(changed) if changed.bots == 0 => (
             Method::Copy,
-            "the snapshot has all rows, and no bot has changed since it was taken".into(),
+            format!("the {source} has all rows, and no bot has changed since its time"),
         ),
         _ => (
             Method::Delta,
-            "the snapshot has the rows of every bot that did not change since; only the others are embedded and paid for".into(),
+            format!(
+                "the {source} has the rows of every bot that did not change since its time; only the others are embedded and paid for"
+            ),
         ),
     }
+}
+
+/// What is written to the source, if that is more than the server's own housekeeping.
+fn written(facts: &Facts) -> Option<Wal> {
+    facts.probe.wal.filter(|wal| {
+        wal.transactions_per_second() >= WRITING_TRANSACTIONS
+            && wal.bytes_per_second() >= WRITTEN_BYTES
+    })
 }
 
 /// A copy, unless the source is seen being written to and the copy would refuse writes for more than a minute.
 fn of_source(facts: &Facts, methods: &[MethodPlan]) -> Option<(Method, String)> {
     let possible = |wanted: Method| methods.iter().find(|one| one.method == wanted && one.possible);
-    let written = facts.probe.wal.filter(|wal| {
-        wal.transactions_per_second() >= WRITING_TRANSACTIONS
-            && wal.bytes_per_second() >= WRITTEN_BYTES
-    });
-    let writes = written.map(|wal| {
+    let writes = written(facts).map(|wal| {
         format!(
             "the source is being written to ({:.0} transactions and {} of write-ahead log a second)",
             wal.transactions_per_second(),

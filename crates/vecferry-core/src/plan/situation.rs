@@ -42,6 +42,11 @@ impl Situation {
         }
     }
 
+    /// What embedding the changed bots takes, where they were compared.
+    pub(super) fn changed(&self) -> Option<&Estimate> {
+        self.bots.as_ref().ok()?.changed.as_ref().ok()
+    }
+
     /// The method that the operator asks about.
     pub(super) fn asked(&self) -> Option<Method> {
         match &self.clusters {
@@ -89,17 +94,9 @@ pub enum Origin {
 pub struct Bots {
     /// What embedding all of them takes.
     pub all: Estimate,
-    /// Those that changed since the snapshot; `None` while nobody has compared them.
-    pub changed: Option<Changed>,
-}
-
-/// Bots that are not as the snapshot has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Changed {
-    /// How many.
-    pub bots: u64,
-    /// Their tokens.
-    pub tokens: u64,
+    /// What embedding those takes that changed since the time of the source, by the comparison that a delta makes; or
+    /// why nobody has compared them.
+    pub changed: Result<Estimate, String>,
 }
 
 /// Ids of embedding models.

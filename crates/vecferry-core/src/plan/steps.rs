@@ -27,11 +27,11 @@ pub(super) fn steps(
 
 fn embed(situation: &Situation, method: Method) -> String {
     let Ok(bots) = &situation.bots else { return "embed bots' documents anew".into() };
-    let which = match (method, bots.changed) {
-        (Method::Delta, Some(changed)) => {
+    let which = match (method, &bots.changed) {
+        (Method::Delta, Ok(changed)) => {
             format!("the {} of {} bots that changed", changed.bots, bots.all.bots)
         }
-        (Method::Delta, None) => format!("those of {} bots that changed", bots.all.bots),
+        (Method::Delta, Err(_)) => format!("those of {} bots that changed", bots.all.bots),
         _ => format!("{} bots", bots.all.bots),
     };
     format!("embed the documents of {which} anew, one task per bot")

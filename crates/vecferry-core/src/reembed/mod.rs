@@ -22,7 +22,7 @@ pub mod pace;
 mod pacer;
 mod patience;
 mod precheck;
-mod proof;
+pub(crate) mod proof;
 pub mod registry;
 pub mod rows;
 mod run;

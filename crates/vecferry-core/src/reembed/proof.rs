@@ -118,7 +118,14 @@ async fn rows_sql(session: &Session, knowledge: &Knowledge, dimensions: usize) -
 /// When an embedding is none: it is missing, of another length, or zeros only. What the last two are asked by depends on
 /// the column's type: `vector` has both functions, `halfvec` calls the norm `l2_norm`, the type of a `sparsevec` alone
 /// says how long it is (<https://github.com/pgvector/pgvector#reference>).
-async fn faulty_sql(session: &Session, knowledge: &Knowledge, dimensions: usize) -> Result<String> {
+///
+/// # Errors
+/// [`Error::Postgres`] when the catalog cannot be read.
+pub(crate) async fn faulty_sql(
+    session: &Session,
+    knowledge: &Knowledge,
+    dimensions: usize,
+) -> Result<String> {
     // search_path is empty, so the extension's functions are called by their schema.
     let sql = "SELECT n.nspname, p.proname::text FROM pg_attribute a \
                JOIN pg_proc p ON p.pronargs = 1 AND p.proargtypes[0] = a.atttypid \

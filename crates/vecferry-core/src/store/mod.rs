@@ -26,7 +26,7 @@ pub(crate) use link::{
 };
 pub(crate) use lock::{enlist_sql, lock, lock_holder, unlock};
 pub(crate) use read::{
-    FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, preserved_bots, unsigned,
+    FinishedPart, IndexRecord, MigrationRecord, RelationRecord, Totals, unsigned,
 };
 
 /// Name of the schema.

@@ -1,7 +1,5 @@
 //! Reading the record back.
 
-use std::collections::BTreeMap;
-
 use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
@@ -9,7 +7,6 @@ use tokio_postgres::types::{Json, ToSql};
 use super::Relation;
 use crate::copy::digest::{BotKey, Digest, Digests};
 use crate::copy::part::{Part, PreservedBots};
-use crate::delta;
 use crate::error::{Error, Result, on};
 use crate::index::IndexPlan;
 use crate::pg::{CopyFormat, QualifiedName, Session};
@@ -173,36 +170,6 @@ impl RelationRecord {
         }
         Ok(digests)
     }
-}
-
-/// Bots whose rows on the target are not the source's, by table: those that were there before the newest migration and
-/// were left alone, and those that a delta has chosen not to keep. Empty without a record.
-///
-/// # Errors
-/// [`Error::Postgres`] when the target cannot be read.
-pub(crate) async fn preserved_bots(
-    session: &Session,
-) -> Result<BTreeMap<QualifiedName, PreservedBots>> {
-    if !super::exists(session).await? {
-        return Ok(BTreeMap::new());
-    }
-    let Some(record) = MigrationRecord::newest(session).await? else { return Ok(BTreeMap::new()) };
-    let relations = RelationRecord::all(session, &record.id).await?;
-    let chosen: Vec<String> = match record.route {
-        Route::Delta => delta::record::choices(session, &record.id).await?,
-        _ => Vec::new(),
-    }
-    .into_iter()
-    .map(|(bot, _)| bot)
-    .collect();
-    let left = relations.into_iter().map(|record| {
-        let mut bots = record.relation.preserved;
-        if record.relation.bot.is_some() {
-            bots.bots.extend(chosen.iter().cloned());
-        }
-        (record.relation.name, bots)
-    });
-    Ok(left.collect())
 }
 
 fn relation(row: &Row) -> RelationRecord {

@@ -3,13 +3,15 @@
 //! Both sides are read at the same time, each in one exported snapshot, so that a source in use is compared with
 //! itself at one moment. While changes flow between the clusters ([`moment::Flow`]) the two snapshots never show the
 //! same moment: what differs is then read again ([`settle`]) until it is equal or proven different ([`reread`]).
+//! Bots that were embedded anew are not the source's ([`lineage`]); they are held against their record ([`embedded`]).
 //! Every judgement is a pure function over what was read; nothing here changes either cluster.
 
 pub mod content;
-mod delta;
+pub mod embedded;
 mod expression;
 pub mod keys;
 pub mod large_object;
+mod lineage;
 mod moment;
 mod reading;
 pub mod recall;
@@ -31,6 +33,7 @@ use crate::error::{Error, Result, Side};
 use crate::policy::{Clusters, Policy};
 use crate::report::{Event, Reporter};
 use content::Content;
+use embedded::Embedded;
 use large_object::{LargeObjects, Reference};
 use moment::Flow;
 use reading::Context;
@@ -135,6 +138,8 @@ pub struct Verdict {
     pub large_objects: Option<LargeObjects>,
     /// Vectors.
     pub vectors: Vectors,
+    /// Bots that were embedded anew, or whose rows were removed; `None` where there are none.
+    pub embedded: Option<Embedded>,
     /// How well the index finds; `None` when it was not measured.
     pub recall: Option<Recall>,
     /// What is worth knowing and no mismatch.
@@ -182,11 +187,12 @@ async fn run(
     let mut notes = Vec::new();
     if flow.is_none() {
         notes.extend(moment::after_cutover(&target.session).await?);
-        notes.extend(delta::left_out(&target.session).await?);
+        notes.extend(target.lineage.notes());
     }
     let reference = Reference::Source(&source.session);
     let mut large_objects = large_objects(context, &reference, &target, (policy, options)).await?;
-    let (content, vectors, not_proven) = verification.rows(flow, &mut notes).await?;
+    let (content, vectors, mut not_proven) = verification.rows(flow, &mut notes).await?;
+    let embedded = embedded(context, &target, (policy, options), &mut not_proven).await?;
     let mut recall = if options.quick || options.recall_bots == 0 {
         None
     } else {
@@ -196,7 +202,7 @@ async fn run(
     if flow.is_some() {
         excuse(large_objects.as_mut(), recall.as_mut(), &content, &mut notes);
     }
-    let mut verdict = Verdict {
+    let verdict = Verdict {
         version: 1,
         against: Against::Source,
         matches: false,
@@ -211,21 +217,31 @@ async fn run(
         content,
         large_objects,
         vectors,
+        embedded,
         recall,
         notes,
     };
-    verdict.answer = answer(&verdict);
-    verdict.matches = verdict.answer == Answer::Matches;
-    Ok(verdict)
+    Ok(verdict.answered())
+}
+
+impl Verdict {
+    /// With the answer to all that was found.
+    fn answered(mut self) -> Verdict {
+        self.answer = answer(&self);
+        self.matches = self.answer == Answer::Matches;
+        self
+    }
 }
 
 /// What everything that was found comes to: one proven difference is enough, and equality takes proof of everything.
 fn answer(found: &Verdict) -> Answer {
     let Verdict { structure, content, large_objects, vectors, recall, not_proven, .. } = found;
+    let embedded = found.embedded.as_ref();
     let differs = structure.as_ref().is_some_and(|structure| !structure.matches)
         || content.tables.iter().any(|table| !table.matches && table.proven)
         || vectors.columns.iter().any(|column| !column.matches && column.proven)
         || large_objects.as_ref().is_some_and(|objects| !objects.matches)
+        || embedded.is_some_and(Embedded::differs)
         || recall.as_ref().is_some_and(|recall| !recall.matches);
     if differs {
         Answer::Differs
@@ -292,6 +308,21 @@ async fn large_objects(
     }
     say(context, "large objects");
     large_object::compare(reference, &target.session, !options.quick).await.map(Some)
+}
+
+/// Holds bots that were embedded anew against their record, and says which of them are still to be.
+async fn embedded(
+    context: Context<'_>,
+    target: &View,
+    (policy, options): (&Policy, &Options),
+    not_proven: &mut Vec<String>,
+) -> Result<Option<Embedded>> {
+    if !target.lineage.embeddings.is_empty() {
+        say(context, "embedded bots");
+    }
+    let embedded = embedded::compare(target, policy, options.vectors).await?;
+    not_proven.extend(embedded.as_ref().and_then(Embedded::not_proven));
+    Ok(embedded)
 }
 
 fn say(context: Context<'_>, what: &str) {

@@ -9,19 +9,18 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::content::{self, Content, Scope, Sum, TableContent};
-use super::delta;
 use super::large_object::Reference;
-use super::moment;
+use super::lineage::{self, Lineage};
 use super::reading::{self, Answers, Context, Job, Reading};
 use super::snapshot::View;
 use super::vector::{self, VectorColumn, Vectors};
 use super::verification::into_digests;
-use super::{Against, Answer, Options, Verdict, large_objects, recall, say};
+use super::{Against, Answer, Options, Verdict, embedded, large_objects, recall, say};
 use crate::copy::digest::{Digest, Digests};
 use crate::copy::part::{self, Part};
 use crate::error::{Error, Result, Side};
 use crate::inventory::{Column, Table};
-use crate::pg::{Dsn, QualifiedName, Session};
+use crate::pg::{Dsn, QualifiedName};
 use crate::phase::{Phase, Route};
 use crate::policy::Policy;
 use crate::report::Reporter;
@@ -56,14 +55,24 @@ async fn run(
     let begun = Instant::now();
     say(context, "record");
     let target = View::open(target, Side::Target).await?;
-    let record = finished_migration(&target.session).await?;
-    let verification = Verification::read(&target, &record, policy, options, context).await?;
-    let mut notes = verification.limits(&record);
-    notes.extend(delta::left_out(&target.session).await?);
+    let base = comparable(&target.lineage)?;
+    let verification = Verification::read(&target, base, policy, options, context).await?;
+    let mut notes = verification.limits(base);
+    notes.extend(target.lineage.notes());
     let content = verification.content().await?;
-    let reference = Reference::Record { session: &target.session, migration: &record.id };
-    let large_objects = large_objects(context, &reference, &target, (policy, options)).await?;
+    let large_objects = match base {
+        Some(record) => {
+            let reference = Reference::Record { session: &target.session, migration: &record.id };
+            large_objects(context, &reference, &target, (policy, options)).await?
+        }
+        None => None,
+    };
     let vectors = verification.vectors().await?;
+    let mut not_proven = Vec::new();
+    let embedded = embedded(context, &target, (policy, options), &mut not_proven).await?;
+    if base.is_none() && embedded.is_none() {
+        return Err(nothing());
+    }
     if !content.matches {
         notes.push("which rows differ cannot be told without the source".into());
     }
@@ -73,32 +82,33 @@ async fn run(
         say(context, "recall");
         recall::measure(None, &target, policy, options, &mut notes).await?
     };
-    let matches = content.matches
-        && large_objects.as_ref().is_none_or(|objects| objects.matches)
-        && recall.as_ref().is_none_or(|recall| recall.matches);
-    Ok(Verdict {
+    let verdict = Verdict {
         version: 1,
         against: Against::Record,
-        matches,
-        answer: if matches { Answer::Matches } else { Answer::Differs },
+        matches: false,
+        answer: Answer::NotProven,
         following: false,
         in_use: None,
         waited_seconds: 0.0,
-        not_proven: Vec::new(),
+        not_proven,
         quick: options.quick,
         seconds: begun.elapsed().as_secs_f64(),
         structure: None,
         content,
         large_objects,
         vectors,
+        embedded,
         recall,
         notes,
-    })
+    };
+    Ok(verdict.answered())
 }
 
-async fn finished_migration(session: &Session) -> Result<MigrationRecord> {
-    match moment::record(session).await? {
-        Some(record) if is_comparable(record.route, record.phase) => Ok(record),
+/// The migration whose copied rows are compared; `None` where bots were embedded and nothing was copied.
+fn comparable(lineage: &Lineage) -> Result<Option<&MigrationRecord>> {
+    match &lineage.base {
+        Some(record) if is_comparable(record.route, record.phase) => Ok(Some(record)),
+        None if !lineage.embeddings.is_empty() => Ok(None),
         other => Err(refusal(other.as_ref())),
     }
 }
@@ -109,7 +119,7 @@ fn is_comparable(route: Route, phase: Phase) -> bool {
         Route::Copy => phase == Phase::Done,
         // What was copied is all there; bots that are embedded anew are left out.
         Route::Delta => route.is_past(Phase::Analyze, phase),
-        // Nothing was copied.
+        // Nothing was copied, and it is nobody's base.
         Route::Reembed => false,
         Route::FollowApplyLast | Route::FollowApplyFirst => {
             route.is_past(Phase::Sequences, phase) && !route.is_past(Phase::Subscribe, phase)
@@ -138,6 +148,15 @@ fn refusal(record: Option<&MigrationRecord>) -> Error {
     Error::Refused { side: Side::Target, what, hint: Some(hint.into()) }
 }
 
+fn nothing() -> Error {
+    Error::Refused {
+        side: Side::Target,
+        what: "nothing was copied to the target, and no bot of the knowledge table is recorded as embedded"
+            .into(),
+        hint: Some("`vecferry status` shows how far the migration is".into()),
+    }
+}
+
 /// A table of the record that the target has.
 struct Subject<'a> {
     target: &'a Table,
@@ -158,20 +177,32 @@ struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
+    /// Reads the record of the migration that copied rows; there is nothing to compare without one.
     async fn read(
         target: &'a View,
-        record: &MigrationRecord,
+        record: Option<&MigrationRecord>,
         policy: &'a Policy,
         options: &'a Options,
         context: Context<'a>,
     ) -> Result<Self> {
         let inventory = &target.catalog.inventory;
+        let (mut subjects, mut absent, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+        let Some(record) = record else {
+            return Ok(Verification {
+                target,
+                policy,
+                options,
+                context,
+                subjects,
+                absent,
+                unknown,
+            });
+        };
         let records = RelationRecord::all(&target.session, &record.id).await?;
         let known = |name: &QualifiedName| records.iter().any(|one| one.relation.name == *name);
         let rest = inventory.tables.iter().filter(|table| table.holds_rows());
         let rest = rest.filter(|table| policy.selects(table) && !known(&table.name));
-        let unknown = rest.map(|table| table.name.plain()).collect();
-        let (mut subjects, mut absent) = (Vec::new(), Vec::new());
+        unknown.extend(rest.map(|table| table.name.plain()));
         for one in &records {
             let name = &one.relation.name;
             let table = inventory.table(name).filter(|table| table.holds_rows());
@@ -187,8 +218,8 @@ impl<'a> Verification<'a> {
                 None => absent.push((name.clone(), recorded.total)),
                 Some(table) => {
                     let scope = Scope::recorded(&one.relation, table, left_out);
-                    if record.route == Route::Delta {
-                        delta::leave_out(&mut recorded, &scope, left_out)?;
+                    if !target.lineage.embeddings.is_empty() {
+                        lineage::leave_out(&mut recorded, &scope, left_out)?;
                     }
                     subjects.push(Subject { target: table, scope, recorded });
                 }
@@ -198,7 +229,12 @@ impl<'a> Verification<'a> {
     }
 
     /// What the answer does not cover.
-    fn limits(&self, record: &MigrationRecord) -> Vec<String> {
+    fn limits(&self, record: Option<&MigrationRecord>) -> Vec<String> {
+        let Some(record) = record else {
+            return vec![
+                "nothing was copied: only bots that were embedded are looked at".to_owned(),
+            ];
+        };
         let finished = record.finished_at.as_deref().unwrap_or(&record.updated_at);
         let mut notes = vec![
             format!(
@@ -337,7 +373,7 @@ fn contradiction(table: &QualifiedName) -> Error {
 }
 
 /// [`Policy::selects`] for a table that is not there to be asked.
-fn selects_name(policy: &Policy, name: &QualifiedName) -> bool {
+pub(super) fn selects_name(policy: &Policy, name: &QualifiedName) -> bool {
     let matches =
         |patterns: &[crate::policy::Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
     (policy.include.is_empty() || matches(&policy.include)) && !matches(&policy.exclude)

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::lineage::Lineage;
 use super::reading::Place;
 use super::structure::{Catalog, Definition, Sequence, What};
 use crate::copy::part::PreservedBots;
 use crate::error::{Result, Side};
 use crate::inspect::inspect;
 use crate::pg::{Dsn, QualifiedName, Session};
-use crate::store;
 
 /// An exported snapshot, alive as long as this is held.
 pub(super) struct Held {
@@ -44,8 +44,10 @@ impl Held {
 pub(super) struct View {
     pub(super) place: Place,
     pub(super) catalog: Catalog,
-    /// Bots that were there before the migration and are none of its business, by table; read from the migration's
-    /// record, and therefore only known on the target and as long as the record is kept.
+    /// Where its rows come from; read from the record, and therefore only known on the target and as long as the record
+    /// is kept.
+    pub(super) lineage: Lineage,
+    /// Bots whose rows are rightly not the source's, by table, as the lineage tells.
     pub(super) preserved: BTreeMap<QualifiedName, PreservedBots>,
     /// The transaction that exported the snapshot: it lives as long as this is held.
     pub(super) session: Session,
@@ -64,11 +66,12 @@ impl View {
             definitions: definitions(&session).await?,
             inventory,
         };
-        let preserved = match side {
-            Side::Source => BTreeMap::new(),
-            Side::Target => store::preserved_bots(&session).await?,
+        let lineage = match side {
+            Side::Source => Lineage::default(),
+            Side::Target => Lineage::read(&session).await?,
         };
-        Ok(View { place, catalog, preserved, session })
+        let preserved = lineage.left_out(&session, &catalog.inventory).await?;
+        Ok(View { place, catalog, lineage, preserved, session })
     }
 }
 

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::Timestamp;
 use vecferry_core::plan::Range;
 
-use super::{BotSelection, Documents, Embedding, Reembed, Registry, Tasks, parse_time};
+use super::{BotSelection, Delta, Documents, Embedding, Reembed, Registry, Tasks};
 use crate::units::parse_rate;
 
 /// What services cost.
@@ -36,11 +35,8 @@ pub(crate) struct PlanEmbedding {
         value_parser = parse_rate
     )]
     pub(crate) temporary_cluster: Option<Option<f64>>,
-    /// When the source was as it is, like 2026-03-01T12:00:00Z: a delta is possible from such a one, too [default: that of
-    /// the settings file, if any]
-    #[arg(long, value_name = "TIME", env = "VECFERRY_SOURCE_TIME", hide_env_values = true,
-          value_parser = parse_time)]
-    pub(crate) source_time: Option<Timestamp>,
+    #[command(flatten)]
+    pub(crate) delta: Delta,
     #[command(flatten)]
     pub(crate) selection: BotSelection,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! `verify`: proves the target, and shows what does not match.
 
+mod embedded;
+
 use std::time::Duration;
 
 use vecferry_core::Side;
@@ -78,6 +80,7 @@ fn render(verdict: &Verdict, ui: &Ui) -> String {
     blocks.extend(wrong.map(|table| details(table, verdict.against)));
     blocks.extend(verdict.large_objects.as_ref().and_then(object_differences));
     blocks.extend(vector_differences(&verdict.vectors));
+    blocks.extend(verdict.embedded.iter().flat_map(embedded::differences));
     if let Some(recall) = verdict.recall.as_ref().filter(|recall| ui.verbose > 0 || !recall.matches)
     {
         blocks.push(bots(recall));
@@ -102,7 +105,7 @@ fn overview(verdict: &Verdict, ui: &Ui) -> String {
         vec![name.to_owned(), said, what, duration(seconds)]
     };
     let row = |name: &str, matches, what, seconds| judged(name, answer(matches, ui), what, seconds);
-    let Verdict { structure, content, large_objects, vectors, recall, .. } = verdict;
+    let Verdict { structure, content, large_objects, vectors, embedded, recall, .. } = verdict;
     let mut rows = Vec::new();
     if let Some(structure) = structure {
         rows.push(row("structure", structure.matches, compared(structure), structure.seconds));
@@ -113,7 +116,10 @@ fn overview(verdict: &Verdict, ui: &Ui) -> String {
     };
     let certain = content.matches || content.tables.iter().any(|one| !one.matches && one.proven);
     let said = proven(certain, content.matches);
-    rows.push(judged("rows", said, rows_compared(content), content.seconds));
+    // After a re-embedding nothing was copied that could be compared with its record.
+    if !content.tables.is_empty() || embedded.is_none() {
+        rows.push(judged("rows", said, rows_compared(content), content.seconds));
+    }
     if let Some(objects) = large_objects.as_ref().filter(|one| one.objects + one.extra > 0) {
         let amount = counted(objects.objects, "object");
         let how = match objects.digests {
@@ -128,6 +134,10 @@ fn overview(verdict: &Verdict, ui: &Ui) -> String {
         let wrong = vectors.columns.iter().any(|one| !one.matches && one.proven);
         let said = proven(vectors.matches || wrong, vectors.matches);
         rows.push(judged("vectors", said, what, vectors.seconds));
+    }
+    if let Some(embedded) = embedded {
+        let said = proven(embedded.matches || embedded.differs(), embedded.matches);
+        rows.push(judged("embedded", said, embedded::looked_at(embedded), embedded.seconds));
     }
     if let Some(recall) = recall {
         rows.push(row("recall", recall.matches, recall_measured(recall), recall.seconds));
@@ -392,8 +402,15 @@ fn conclusion(verdict: &Verdict, ui: &Ui) -> String {
     };
     if verdict.answer == Answer::NotProven {
         let said = format!("the target could not be proven to match {what}");
+        let next = match verdict.following {
+            true => {
+                "vecferry status, then vecferry verify again; cutover verifies behind its fence, when nothing is written"
+            }
+            // Bots are still to be embedded.
+            false => "vecferry migrate, then vecferry verify again",
+        };
         return format!(
-            "{} (tried for {took}); nothing is known to differ\nnext: vecferry status, then vecferry verify again; cutover verifies behind its fence, when nothing is written",
+            "{} (tried for {took}); nothing is known to differ\nnext: {next}",
             ui.coloured(Colour::Yellow, &said)
         );
     }

@@ -147,6 +147,37 @@ impl Old {
     }
 }
 
+impl Old {
+    /// Takes rows of a bot that was embedded, as an accident would, and verifies.
+    async fn assert_loss_is_found(&self, program: &Program) {
+        let target = &self.stack.target;
+        let rows = self.stack.rows().await["01NEW"].0;
+        target
+            .batch("CREATE TABLE aside AS SELECT * FROM items WHERE botid = '01NEW'")
+            .await
+            .unwrap();
+        target.batch("DELETE FROM items WHERE botid = '01NEW'").await.unwrap();
+        for how in [&["--recall-bots", "0"][..], &["--recorded"], &["--quick"]] {
+            let verified = program.run(&[&["verify"], how].concat()).expect(1);
+            let lost = format!("0 rows, {rows} when it was proven");
+            for part in ["embedded bot   on the target", "01NEW", &lost, "the target differs from"]
+            {
+                assert!(verified.stdout.contains(part), "{part} is not in\n{}", verified.stdout);
+            }
+            let verdict = program.run(&[&["verify", "--json"], how].concat()).expect(1).json();
+            assert_eq!((&verdict["answer"], &verdict["version"]), (&"differs".into(), &1.into()));
+            assert_eq!(verdict["content"]["matches"], true);
+            let embedded = &verdict["embedded"];
+            let numbers = ["bots", "removed", "waiting", "running"].map(|key| &embedded[key]);
+            assert_eq!(numbers, [4, 2, 0, 0], "{embedded}");
+            assert_eq!(embedded["differing"][0]["bot"], "01NEW", "{embedded}");
+            assert_eq!(embedded["differing"][0]["recorded_rows"], rows, "{embedded}");
+        }
+        target.batch("INSERT INTO items TABLE aside; DROP TABLE aside").await.unwrap();
+        program.run(&["verify", "--quick"]).expect(0);
+    }
+}
+
 fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == name).collect()
 }
@@ -195,13 +226,14 @@ async fn only_what_changed_since_the_source_was_taken_is_embedded_anew() {
     assert_eq!(old.stack.ecs.launches_by_bot().len(), 4);
 
     let verified = program.run(&["verify", "--recall-bots", "0"]).expect(0);
-    let note = "left out are 4 bots to be embedded anew (4 of them proven) and 2 bots whose rows were removed";
-    assert!(
-        format!("{}{}", verified.stdout, verified.stderr).contains(note),
-        "{}",
-        verified.stdout
-    );
+    for part in [
+        "left out of the rows are 4 bots chosen to be embedded anew and 2 bots whose rows were removed",
+        " of 4 proven bots, every vector looked at; 2 bots removed",
+    ] {
+        assert!(verified.stdout.contains(part), "{part} is not in\n{}", verified.stdout);
+    }
     program.run(&["verify", "--recorded", "--recall-bots", "0"]).expect(0);
+    old.assert_loss_is_found(&program).await;
     let status = program.run(&["status", "--json"]).expect(0).json();
     assert_eq!((&status["method"], &status["phase"]), (&"delta".into(), &"done".into()));
     assert_eq!(status["bots"]["proven"], 4);
@@ -213,6 +245,50 @@ async fn only_what_changed_since_the_source_was_taken_is_embedded_anew() {
     let spoil = "UPDATE items SET content = 'x' WHERE botid = '01WEB'";
     old.stack.target.batch(spoil).await.unwrap();
     program.run(&["verify", "--recall-bots", "0"]).expect(1);
+}
+
+#[tokio::test]
+async fn a_plan_compares_bots_as_the_delta_would_and_says_what_it_could_not_read() {
+    let old = Old::start(Faults::default()).await;
+    let program = old.program();
+    let planned = program.run(&["plan"]).expect(0).stdout;
+    for part in [
+        "recommended: delta: the source has the rows of every bot that did not change",
+        "4 of 7 bots changed",
+        "next: vecferry migrate --method delta",
+    ] {
+        assert!(planned.contains(part), "{part} is not in\n{planned}");
+    }
+    let alone = program.run(&["plan", "--method", "delta"]).expect(0).stdout;
+    assert!(alone.contains("the documents of the 4 of 7 bots that changed anew"), "{alone}");
+    let changed = |program: &Program, more: &[&str]| {
+        let plan = program.run(&[&["plan", "--json"], more].concat()).expect(0).json();
+        let methods = plan["methods"].as_array().unwrap();
+        let delta = methods.iter().find(|one| one["method"] == "delta").unwrap();
+        (plan["changed"].clone(), delta["price"]["note"].as_str().unwrap().to_owned())
+    };
+    let (four, _) = changed(&program, &[]);
+    // What the run would pay for: the same bots, the same tokens.
+    let offered = program.run(&["migrate", "--method", "delta", "--dry-run", "--json"]).expect(0);
+    let offer: Value = serde_json::from_str(offered.stdout.lines().last().unwrap()).unwrap();
+    for what in ["bots", "documents", "tokens"] {
+        assert_eq!(four[what], offer["estimate"][what], "{what}: {offer}");
+    }
+    assert_eq!(changed(&program, &["--web", "reembed"]).0["bots"], 5);
+
+    let never = changed(&old.timeless(), &["--temporary-cluster"]);
+    assert!(never.0.is_null() && never.1.contains("not known (--source-time does"), "{never:?}");
+    let some = changed(&program, &["--bots", "01NEW"]);
+    assert!(some.0.is_null() && some.1.contains("--bots narrows the plan"), "{some:?}");
+    program.write("bots.toml", "[[bots]]\nid = 'stranger'\ntitle = 'S'\nfolders = ['docs']\n");
+    let mut command =
+        program.command(&["plan", "--json", "--bot-file", "bots.toml", "--runner", "local"]);
+    let output = command.env_remove("VECFERRY_BOT_TABLE").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("none of the 8 bots that have rows on the source"), "{stdout}");
+    assert_eq!((old.stack.model.seen().calls, old.stack.ecs.launched().len()), (0, 0));
+    let untouched = "SELECT to_regnamespace('vecferry') IS NULL AND NOT EXISTS (SELECT FROM items)";
+    assert!(old.stack.target.query_one(untouched).await.unwrap().get::<_, bool>(0));
 }
 
 #[tokio::test]
@@ -289,6 +365,14 @@ async fn a_settled_delta_refuses_another_registry_before_anything_of_it_looks_de
     run.kill();
     let rows = old.stack.target.query_one("SELECT count(*) FROM items").await.unwrap();
     let program = old.program();
+    let early = program.run(&["verify", "--recall-bots", "0"]).expect(1).stdout;
+    for part in [
+        "4 bots are not embedded yet: `vecferry migrate`",
+        "could not be proven to match",
+        "next: vecferry migrate, then",
+    ] {
+        assert!(early.contains(part), "{part} is not in\n{early}");
+    }
     program.write("bots.toml", "[[bots]]\nid = '01KEPT'\ntitle = 'K'\nfolders = ['docs']\n");
     let other = [&DELTA[..], &["--bot-file", "bots.toml", "--runner", "local"]].concat();
     let mut command = program.command(&other);

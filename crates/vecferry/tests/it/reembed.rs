@@ -64,6 +64,14 @@ async fn every_bot_becomes_rows_once_through_tasks_that_are_throttled_and_lost()
     assert_eq!(listed["knowledge_base"].as_array().unwrap().len(), 1);
     let status = program.run(&["status"]).expect(0);
     assert!(status.stdout.contains("8 proven of"), "{}", status.stdout);
+    let verified = program.run(&["verify", "--recorded"]).expect(0).stdout;
+    for part in [
+        " rows of 8 proven bots, every vector looked at",
+        "the target matches the record",
+        "nothing was copied",
+    ] {
+        assert!(verified.contains(part), "{part} is not in\n{verified}");
+    }
 
     let launched = stack.ecs.launched().len();
     reembedding(&program).finish();
@@ -96,11 +104,18 @@ async fn a_bot_with_a_missing_document_keeps_its_rows_and_the_others_go_on() {
     );
     let status = stack.table.text("u", "01LOST", "SyncStatus").await.unwrap();
     assert_eq!(status.as_deref(), Some("FAILED"));
+    let verified = program.run(&["verify", "--recorded"]).expect(1).stdout;
+    for part in
+        ["of 1 proven bot, every", "; 1 bot failed", "bot not embedded", "01LOST", "missing"]
+    {
+        assert!(verified.contains(part), "{part} is not in\n{verified}");
+    }
 
     stack.bucket.upload("u", "01LOST", "notes 1.txt", text("01LOST", 1)).await.unwrap();
     let (code, _, stderr) = reembedding(&program).finish();
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(stack.rows().await["01LOST"].2, 1);
+    program.run(&["verify", "--recorded"]).expect(0);
 }
 
 #[tokio::test]

@@ -33,13 +33,26 @@ fn estimate() -> Estimate {
     }
 }
 
+/// That share of it.
+fn changed(bots: u64, share: f64) -> Estimate {
+    let part = |all: Amount| Amount {
+        tokens: (all.tokens as f64 * share) as u64,
+        embedding_usd: all.embedding_usd.map(|usd| usd * share),
+        hours: all.hours * share,
+        ..all
+    };
+    let Estimate { expected, low, high, .. } = estimate();
+    let (expected, low, high) = (part(expected), part(low), part(high));
+    Estimate { bots, expected, low, high, ..estimate() }
+}
+
 fn with_bots(clusters: Result<Facts, Unread>, origin: Origin) -> Situation {
     let model = "cohere.embed-multilingual-v3".to_owned();
     Situation {
         clusters,
         origin,
         source_time: None,
-        bots: Ok(Bots { all: estimate(), changed: None }),
+        bots: Ok(Bots { all: estimate(), changed: Err("no time is given".into()) }),
         models: Models { source: model.clone(), target: model },
         prices: Prices::published().unwrap(),
         region: None,
@@ -133,7 +146,10 @@ fn a_restored_snapshot_is_copied_and_only_changed_bots_are_embedded() {
     let embedded = |line: &&Line| line.unit == "million tokens";
     let tokens = delta.price.lines.iter().find(embedded).unwrap();
     assert_eq!((tokens.quantity.low, tokens.quantity.high), (0.0, 12.0));
-    assert!(delta.price.note.contains("not known yet"), "{}", delta.price.note);
+    let note =
+        "which bots changed is not known (no time is given): at least none, at most all 100,";
+    assert!(delta.price.note.starts_with(note), "{}", delta.price.note);
+    assert_eq!(plan.changed, None);
     assert_eq!(delta.seconds_low, copy.seconds);
     assert!(delta.price.dollars.unwrap() > copy.price.dollars.unwrap());
     assert_eq!(plan.steps.last().unwrap().phase, Phase::Embedding);
@@ -141,15 +157,17 @@ fn a_restored_snapshot_is_copied_and_only_changed_bots_are_embedded() {
     assert_eq!(plan.estimates.len(), 7);
 
     let bots = situation.bots.as_mut().unwrap();
-    bots.changed = Some(Changed { bots: 3, tokens: 1_000_000 });
+    bots.changed = Ok(changed(3, 0.1));
     let plan = super::super::plan(&situation);
     let delta = method(&plan, Method::Delta);
     let tokens = delta.price.lines.iter().find(embedded).unwrap();
     assert!((tokens.quantity.expected - 1.0).abs() < 1e-9, "{tokens:?}");
     assert!(delta.price.note.starts_with("3 of 100 bots changed"), "{}", delta.price.note);
     assert!(plan.steps.last().unwrap().what.contains("the 3 of 100 bots that changed"));
+    assert_eq!(plan.changed.as_ref().unwrap().bots, 3);
+    assert!(delta.seconds.unwrap() < copy.seconds.unwrap() + 181.0, "a tenth of half an hour");
 
-    situation.bots.as_mut().unwrap().changed = Some(Changed { bots: 0, tokens: 0 });
+    situation.bots.as_mut().unwrap().changed = Ok(changed(0, 0.0));
     let plan = super::super::plan(&situation);
     assert_eq!(plan.recommended, Some(Method::Copy));
     assert!(plan.reason.unwrap().contains("no bot has changed"));
@@ -235,10 +253,37 @@ fn a_delta_is_possible_from_any_source_whose_time_is_known() {
     assert_eq!((delta.possible, &delta.why_not), (true, &None));
     assert!(delta.seconds.is_some() && delta.price.dollars.is_some(), "{delta:#?}");
     assert!(!delta.price.note.contains("temporary cluster"), "{}", delta.price.note);
-    assert_eq!(plan.recommended, Some(Method::Copy), "which moves the same rows");
+    assert_eq!(plan.recommended, Some(Method::Delta), "a copy would lack what changed since");
+    assert!(plan.reason.unwrap().starts_with("the source has the rows of every bot that did not"));
+    situation.bots.as_mut().unwrap().changed = Ok(changed(0, 0.0));
+    assert_eq!(super::super::plan(&situation).recommended, Some(Method::Copy), "nothing changed");
+    situation.clusters = Ok(busy(1000, 1 << 20));
+    let plan = super::super::plan(&situation);
+    assert_eq!(plan.recommended, Some(Method::Copy), "it is in use, whatever is said of its time");
+    assert!(plan.reason.unwrap().starts_with("the source is being written to"));
     situation.models.target = "another".into();
     let plan = super::super::plan(&situation);
     assert!(!method(&plan, Method::Delta).possible, "vectors of two models");
+}
+
+#[test]
+fn a_source_of_a_certain_time_that_cannot_be_read_leaves_embedding_and_the_way_to_a_delta() {
+    let mut situation = with_bots(Err(gone()), Origin::Live);
+    situation.source_time = Some("2026-03-01T12:00:00Z".parse().unwrap());
+    let plan = super::super::plan(&situation);
+    assert_eq!((possible(&plan), plan.recommended), (vec![Method::Reembed], Some(Method::Reembed)));
+    let why = plan.reason.unwrap();
+    assert!(why.starts_with("the source is not named (--source), and the documents are"), "{why}");
+    assert!(why.contains("since 2026-03-01T12:00:00Z, once") && why.contains("restore"), "{why}");
+    situation.bots = Err("no registry".into());
+    assert_eq!(super::super::plan(&situation).recommended, None, "nothing can be read");
+    // Restoring is part of the run: a copy is possible, and what it lacks is said.
+    situation.origin = snapshot(false, 8.0);
+    let plan = super::super::plan(&situation);
+    assert_eq!(plan.recommended, Some(Method::Copy));
+    assert!(plan.reason.unwrap().contains("a delta embeds anew what changed since"));
+    situation.bots = with_bots(Err(gone()), Origin::Live).bots;
+    assert_eq!(super::super::plan(&situation).recommended, Some(Method::Delta));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use vecferry_core::bot::SyncStatus;
 use vecferry_core::cleanup::cleanup;
+use vecferry_core::cutover;
+use vecferry_core::cutover::step::Direction;
 use vecferry_core::delta::{
     Choice, Delta, Objects, Terms, WebPolicy, carry, compare, held, recorded, settle,
 };
@@ -16,7 +18,7 @@ use vecferry_core::reembed::select::Selection;
 use vecferry_core::reembed::store::{Counts, MigrationStore, PostgresStore};
 use vecferry_core::report::Summary;
 use vecferry_core::status::status;
-use vecferry_core::verify::{Options, Verdict, verify, verify_recorded};
+use vecferry_core::verify::{Answer, Options, Verdict, verify, verify_recorded};
 use vecferry_core::{Error, Side};
 use vecferry_testkit::{Database, pair};
 
@@ -136,6 +138,36 @@ impl Rig {
             .unwrap()
     }
 
+    /// A bot that was embedded is found to differ after a change, which is undone again.
+    async fn assert_found(&self, change: &str, bot: &str, said: &str) {
+        let target = &self.world.target;
+        target
+            .batch("DROP TABLE IF EXISTS aside; CREATE TABLE aside AS TABLE items")
+            .await
+            .unwrap();
+        target.batch(change).await.unwrap();
+        for verdict in [self.verify().await, self.verify_recorded().await] {
+            assert_eq!((verdict.matches, verdict.answer), (false, Answer::Differs), "{change}");
+            assert!(verdict.content.matches, "{change}");
+            let differing = verdict.embedded.unwrap().differing;
+            assert_eq!(differing.len(), 1, "{differing:?}");
+            assert_eq!(differing[0].bot, bot);
+            assert!(differing[0].differences[0].starts_with(said), "{differing:?}");
+        }
+        let undo = "TRUNCATE items; INSERT INTO items TABLE aside; DROP TABLE aside";
+        target.batch(undo).await.unwrap();
+    }
+
+    async fn assert_losses_are_found(&self) {
+        let one = "botid = 'fresh' AND source LIKE '%0'";
+        let lost = format!("DELETE FROM items WHERE {one}");
+        self.assert_found(&lost, "fresh", "1 row, 2 when it was proven").await;
+        let unsound = format!("UPDATE items SET embedding = NULL WHERE {one}");
+        self.assert_found(&unsound, "fresh", "1 row without a vector").await;
+        let back = "INSERT INTO items (id, botid) VALUES ('B1', 'deleted')";
+        self.assert_found(back, "deleted", "1 row, though its rows were removed").await;
+    }
+
     /// Every bot is as it must be, whatever happened on the way.
     async fn assert_done(&self, what: &str) {
         let digest = "SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY id)) FROM items t \
@@ -195,21 +227,91 @@ async fn what_changed_is_embedded_what_is_gone_is_removed_and_the_rest_is_the_so
 
     for verdict in [rig.verify().await, rig.verify_recorded().await] {
         assert!(verdict.matches, "{:#?} {:?}", verdict.content, verdict.notes);
-        let note = "left out are 2 bots to be embedded anew (2 of them proven) and 1 bot whose rows were removed";
+        let note = "left out of the rows are 2 bots chosen to be embedded anew and 1 bot whose rows were removed";
         assert!(verdict.notes.iter().any(|said| said.contains(note)), "{:?}", verdict.notes);
         let bots = verdict.content.tables[0].bots;
         assert_eq!(bots, Some(3), "kept, kept2 and nobody");
+        let embedded = verdict.embedded.unwrap();
+        assert!(embedded.matches && embedded.vectors);
+        assert_eq!((embedded.bots, embedded.rows, embedded.removed), (2, 4, 1));
     }
-    // Of those that are left out nothing is said; of the others everything.
+    // Nobody knows what the rows of those that are left out should say; of the others everything is known.
     let spoil = |bot: &str| format!("UPDATE items SET content = 'x' WHERE botid = '{bot}'");
-    rig.world.target.batch(&spoil("failed")).await.unwrap();
+    let target = &rig.world.target;
+    target.batch(&spoil("failed")).await.unwrap();
     assert!(rig.verify().await.matches && rig.verify_recorded().await.matches);
-    rig.world.target.batch(&spoil("kept2")).await.unwrap();
+    rig.assert_losses_are_found().await;
+    target.batch(&spoil("kept2")).await.unwrap();
     for verdict in [rig.verify().await, rig.verify_recorded().await] {
         assert!(!verdict.matches);
         let differing = &verdict.content.tables[0].bots_differing;
         assert_eq!(differing.iter().map(|bot| bot.bot.as_str()).collect::<Vec<_>>(), ["kept2"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bots_whose_turn_has_not_come_are_not_proven_and_those_that_failed_differ() {
+    let rig = Rig::new("pending_delta").await;
+    rig.copy().await.unwrap();
+    let unsettled = rig.verify_recorded().await;
+    assert!(
+        unsettled.notes.iter().any(|note| note.contains("has not settled yet")),
+        "{unsettled:?}"
+    );
+    let target = rig.clusters().target;
+    let id = recorded(&target).await.unwrap().unwrap().id;
+    settle(&target, &id, &settings(), &rig.compare().await).await.unwrap();
+    // Killed here, before the first bot is recorded.
+    for verdict in [rig.verify().await, rig.verify_recorded().await] {
+        assert_eq!((verdict.matches, verdict.answer), (false, Answer::NotProven));
+        assert!(verdict.not_proven[0].starts_with("2 bots are not embedded yet"), "{verdict:?}");
+        let embedded = verdict.embedded.unwrap();
+        assert_eq!((embedded.bots, embedded.waiting, embedded.removed), (0, 2, 1));
+    }
+    rig.embed(&Arc::default()).await.unwrap();
+    let failed = "UPDATE vecferry.bot_state SET state = 'failed', reason = 'no', retryable = false \
+                  WHERE bot = 'failed'";
+    rig.world.target.batch(failed).await.unwrap();
+    for verdict in [rig.verify().await, rig.verify_recorded().await] {
+        assert_eq!(verdict.answer, Answer::Differs);
+        let embedded = verdict.embedded.unwrap();
+        assert_eq!((embedded.bots, embedded.failed.len(), embedded.differing.len()), (1, 1, 0));
+        assert_eq!((&*embedded.failed[0].bot, &*embedded.failed[0].reason), ("failed", "no"));
+    }
+    // Nor is the application switched to it.
+    rig.world.target.batch("DELETE FROM items WHERE botid = 'fresh'").await.unwrap();
+    let (recorder, cancel) = (Recorder::default(), CancellationToken::new());
+    let options = cutover::Options::new(Direction::Cutover);
+    let crossed =
+        cutover::cross(&rig.clusters(), &Rig::policy(), &options, &recorder, &cancel).await;
+    let crossed = crossed.unwrap();
+    assert_eq!(crossed.end, cutover::End::Undone, "{crossed:#?}");
+    let why = &crossed.stopped.unwrap().what;
+    for part in ["bot fresh: 0 rows, 2 when it was proven", "bot failed is not embedded: no"] {
+        assert!(why.contains(part), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bots_embedded_once_more_after_a_delta_are_told_by_the_newest_record() {
+    let rig = Rig::new("delta_reembed").await;
+    rig.copy().await.unwrap();
+    rig.embed(&Arc::default()).await.unwrap();
+    // `migrate --method reembed --bots kept`, as is told after a delta.
+    let mut order = rig.world.order().await;
+    order.selection = Selection::exactly([key("kept")]);
+    run(order, Arc::new(Recorder::default()), CancellationToken::new()).await.unwrap();
+    rig.world.assert_embedded("kept").await;
+    for verdict in [rig.verify().await, rig.verify_recorded().await] {
+        assert!(verdict.matches, "{:#?} {:?}", verdict.content, verdict.embedded);
+        assert_eq!(verdict.content.tables[0].bots, Some(2), "kept2 and nobody");
+        let embedded = verdict.embedded.unwrap();
+        assert_eq!((embedded.bots, embedded.rows, embedded.removed), (3, 6, 1));
+        let notes = verdict.notes.iter().filter(|note| note.contains("left out of the rows"));
+        assert_eq!(notes.count(), 2, "{:?}", verdict.notes);
+    }
+    rig.assert_found("DELETE FROM items WHERE botid = 'kept'", "kept", "0 rows, 2").await;
+    rig.assert_found("DELETE FROM items WHERE botid = 'fresh'", "fresh", "0 rows, 2").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

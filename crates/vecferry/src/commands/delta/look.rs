@@ -6,33 +6,44 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use vecferry_core::Side;
 use vecferry_core::bot::{Bot, BotKey, DocumentAddress};
-use vecferry_core::delta::{Delta, Looked, Object, Objects, Recorded, carry, compare, held};
+use vecferry_core::delta::{Delta, Looked, Object, Objects, Recorded, Terms, carry, compare, held};
 use vecferry_core::inspect::inspect;
 use vecferry_core::pg::{Dsn, Session};
-use vecferry_core::policy::{Existing, Policy};
+use vecferry_core::policy::{Clusters, Existing, Policy};
 use vecferry_core::reembed::registry::Listing;
 use vecferry_embed::document::{DocumentSource, Found, Lost, Reason};
 use vecferry_embed::sources::Sources;
 
 use super::Run;
+use crate::commands::reembed::Shop;
 use crate::error::Error;
 
 /// Bots whose documents are looked at at the same time. Each is one request or a few, S3 takes thousands a second under
 /// a prefix, and a listing of a thousand objects is some 300 KB of memory.
 const AT_ONCE: usize = 32;
 
-/// What was seen.
-pub(super) struct Seen {
-    pub(super) delta: Delta,
+/// A comparison of a source with the registry and the document store. It reads, and changes nothing.
+pub(in crate::commands) struct Look<'a> {
+    pub(in crate::commands) clusters: &'a Clusters,
+    pub(in crate::commands) policy: &'a Policy,
+    pub(in crate::commands) terms: Terms,
+    pub(in crate::commands) shop: &'a Shop,
+    /// Whether what an earlier run has done is forgotten first.
+    pub(in crate::commands) restart: bool,
 }
 
-impl Run<'_> {
-    /// Compares, with what an earlier run has chosen.
-    pub(super) async fn look(&self, earlier: Option<&Recorded>) -> Result<Seen, Error> {
-        let skip_odd = self.args.reembed.skip_odd;
+impl Look<'_> {
+    /// Compares these bots, with what an earlier run has chosen.
+    ///
+    /// # Errors
+    /// When a cluster cannot be read, or the registry has none of the bots that have rows.
+    pub(in crate::commands) async fn compare(
+        &self,
+        listing: &Listing,
+        earlier: Option<&Recorded>,
+    ) -> Result<Delta, Error> {
         let knowledge = &self.policy.knowledge;
         let (source, target) = (&self.clusters.source, &self.clusters.target);
-        let listing = self.shop.listing(skip_odd).await?;
         let mut held = held::read(source, Side::Source, knowledge).await?;
         match earlier {
             // Which bots keep the rows that they had there is recorded.
@@ -42,7 +53,7 @@ impl Run<'_> {
                 held.keep_newer(newer, |bot| kept.contains(bot));
             }
             // After a restart nobody knows before the copy which of them will be there.
-            None if self.policy.existing != Existing::Refuse && !self.args.restart => {
+            None if self.policy.existing != Existing::Refuse && !self.restart => {
                 let newer = held::read(target, Side::Target, knowledge).await?;
                 let replaced: HashSet<String> = match self.policy.existing {
                     Existing::Replace => held.bots.keys().cloned().collect(),
@@ -52,14 +63,34 @@ impl Run<'_> {
             }
             _ => {}
         }
-        let sources = self.shop.sources(&listing).await?;
-        let objects = objects(&listing, sources).await;
-        let mut delta = compare(&listing, &held, &objects, &self.terms);
+        let sources = self.shop.sources(listing).await?;
+        let objects = objects(listing, sources).await;
+        let mut delta = compare(listing, &held, &objects, &self.terms);
         delta.refuse_stranger(&held, &self.shop.registry())?;
         if let Some(earlier) = earlier {
-            carry(&mut delta, &listing, &earlier.choices);
+            carry(&mut delta, listing, &earlier.choices);
         }
-        Ok(Seen { delta })
+        Ok(delta)
+    }
+}
+
+/// What was seen.
+pub(super) struct Seen {
+    pub(super) delta: Delta,
+}
+
+impl Run<'_> {
+    /// Compares every bot of the registry as it is now.
+    pub(super) async fn look(&self, earlier: Option<&Recorded>) -> Result<Seen, Error> {
+        let listing = self.shop.listing(self.args.reembed.skip_odd).await?;
+        let look = Look {
+            clusters: &self.clusters,
+            policy: &self.policy,
+            terms: self.terms,
+            shop: &self.shop,
+            restart: self.args.restart,
+        };
+        Ok(Seen { delta: look.compare(&listing, earlier).await? })
     }
 }
 

@@ -35,6 +35,7 @@ use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::ui::Ui;
 use crate::units::{counted, size};
+pub(in crate::commands) use look::Look;
 use look::Seen;
 
 /// One run of a delta.

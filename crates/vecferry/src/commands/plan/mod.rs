@@ -1,5 +1,6 @@
 //! `plan`: what there is, the methods side by side with time and money, and the steps of one.
 
+mod changed;
 mod render;
 
 use tokio_util::sync::CancellationToken;
@@ -10,12 +11,13 @@ use vecferry_core::plan::{
 };
 use vecferry_core::policy::Policy;
 
-use super::reembed::{Outlook, outlook};
+use super::reembed::outlook;
 use crate::cli;
 use crate::error::{Error, Exit, Line};
 use crate::interrupt::Interrupt;
 use crate::settings::Settings;
 use crate::ui::Ui;
+use changed::Question;
 
 /// Runs the command.
 pub(crate) async fn run(args: &cli::Plan, settings: &Settings, ui: &Ui) -> Result<Exit, Error> {
@@ -63,10 +65,15 @@ async fn situation(
     // Where it was not read, nobody asks it again.
     let source = if clusters.is_ok() { settings.source_if_named().await? } else { None };
     let (bots, region) = match outlook(&flags, settings, source, ui).await {
-        Ok(Outlook { estimate, region }) => (Ok(Bots { all: estimate, changed: None }), region),
+        Ok(outlook) => {
+            let (clusters, models, outlook) = (&clusters, &models, &outlook);
+            let question = Question { args, settings, clusters, models, outlook };
+            let changed = question.answer(cancel, ui).await?;
+            (Ok(Bots { all: outlook.estimate().clone(), changed }), outlook.shop.region())
+        }
         Err(error) => (Err(in_words(&error)), settings.aws().region.clone()),
     };
-    let source_time = settings.said_source_time(args.embedding.source_time);
+    let source_time = settings.said_source_time(args.embedding.delta.source_time);
     Ok(Situation { clusters, origin, source_time, bots, models, prices, region })
 }
 

@@ -1,10 +1,12 @@
 //! What embedding the bots of a registry takes, for `plan`: the same estimate that a run shows before it starts.
 
 use vecferry_core::Side;
+use vecferry_core::bot::Bot;
 use vecferry_core::pg::Dsn;
 use vecferry_core::reembed::estimate::Estimate;
+use vecferry_core::reembed::registry::Listing;
 
-use super::shop::{Shop, resolve_with};
+use super::shop::{Ready, Shop, resolve_with};
 use crate::cli::Reembed;
 use crate::commands::bots::selection;
 use crate::error::Error;
@@ -13,10 +15,23 @@ use crate::ui::Ui;
 
 /// What a plan needs to know of bots.
 pub(in crate::commands) struct Outlook {
+    /// Registry, model and documents.
+    pub(in crate::commands) shop: Shop,
+    /// The bots that are selected.
+    pub(in crate::commands) listing: Listing,
+    ready: Ready,
+}
+
+impl Outlook {
     /// What embedding all of them takes.
-    pub(in crate::commands) estimate: Estimate,
-    /// The region that is paid in, where it is known.
-    pub(in crate::commands) region: Option<String>,
+    pub(in crate::commands) fn estimate(&self) -> &Estimate {
+        self.ready.estimate()
+    }
+
+    /// What embedding those of them takes that are wanted.
+    pub(in crate::commands) fn estimate_of(&self, wanted: impl Fn(&Bot) -> bool) -> Estimate {
+        self.shop.estimate_of(&self.ready, &self.listing, wanted)
+    }
 }
 
 /// Reads the registry, and the bots' sizes from the source where it can be read. Starts and pays nothing.
@@ -33,6 +48,6 @@ pub(in crate::commands) async fn outlook(
     let shop = Shop::open(resolved, flags, settings, Side::Target).await?;
     ui.say(&format!("reading bots and sizes of documents in {}", shop.registry()));
     let listing = selection(&flags.selection)?.apply(shop.listing(flags.skip_odd).await?)?;
-    let estimate = shop.ready(&listing, ui).await?.into_estimate();
-    Ok(Outlook { estimate, region: shop.region() })
+    let ready = shop.ready(&listing, ui).await?;
+    Ok(Outlook { shop, listing, ready })
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use vecferry_core::bot::Bot;
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::price::Prices;
-use vecferry_core::reembed::estimate::{Estimate, Pace, Terms, estimate};
+use vecferry_core::reembed::estimate::{BotSize, Estimate, Pace, Terms, estimate};
 use vecferry_core::reembed::registry::{BotRegistry, Listing};
 use vecferry_core::reembed::rows::column_dimensions;
 use vecferry_core::reembed::select::Selection;
@@ -140,13 +141,16 @@ pub(in crate::commands) struct Shop {
 pub(in crate::commands) struct Ready {
     runner: Arc<dyn TaskRunner>,
     policy: TaskPolicy,
+    pace: Pace,
+    /// Of each bot of the listing, in its order.
+    sizes: Vec<BotSize>,
     estimate: Estimate,
 }
 
 impl Ready {
-    /// What it takes.
-    pub(super) fn into_estimate(self) -> Estimate {
-        self.estimate
+    /// What embedding all of them takes.
+    pub(super) fn estimate(&self) -> &Estimate {
+        &self.estimate
     }
 }
 
@@ -208,21 +212,42 @@ impl Shop {
         let sources = self.sources(listing).await?;
         let Resolved { source, knowledge, model, .. } = &self.resolved;
         let sizes = size::sizes(listing, sources, source.as_ref(), knowledge, ui).await;
-        let bots: Vec<_> = listing.bots.iter().zip(sizes).collect();
         let pace = Pace {
             in_flight: policy.in_flight,
             launches_per_second: policy.launches_per_second,
             tokens_per_minute: model.tokens_per_minute,
             fargate,
         };
+        let estimate = self.estimated(listing, &sizes, &pace, |_| true);
+        Ok(Ready { runner, policy, pace, sizes, estimate })
+    }
+
+    /// What embedding those of the listing takes that are `wanted`, once it is known what all of them take.
+    pub(super) fn estimate_of(
+        &self,
+        ready: &Ready,
+        listing: &Listing,
+        wanted: impl Fn(&Bot) -> bool,
+    ) -> Estimate {
+        self.estimated(listing, &ready.sizes, &ready.pace, wanted)
+    }
+
+    fn estimated(
+        &self,
+        listing: &Listing,
+        sizes: &[BotSize],
+        pace: &Pace,
+        wanted: impl Fn(&Bot) -> bool,
+    ) -> Estimate {
+        let bots = listing.bots.iter().zip(sizes.iter().copied());
+        let bots: Vec<_> = bots.filter(|(bot, _)| wanted(bot)).collect();
         let terms = Terms {
-            pace: &pace,
-            usd_per_million_tokens: price_of(model, &self.prices),
+            pace,
+            usd_per_million_tokens: price_of(&self.resolved.model, &self.prices),
             prices: &self.prices,
             reuses: self.reuses(),
         };
-        let estimate = estimate(&bots, &terms);
-        Ok(Ready { runner, policy, estimate })
+        estimate(&bots, &terms)
     }
 
     /// The runner, and vCPUs and GB of one of its tasks where it rents them.
@@ -286,7 +311,7 @@ impl Shop {
     }
 
     /// The region that is paid in, where it is known.
-    pub(super) fn region(&self) -> Option<String> {
+    pub(in crate::commands) fn region(&self) -> Option<String> {
         let models = match &self.resolved.model.at {
             ModelAt::Bedrock { region } => region.clone(),
             _ => None,
