@@ -158,7 +158,8 @@ pub async fn verify(
     cancel: &CancellationToken,
 ) -> Result<Verdict> {
     let context = Context { reporter, cancel, jobs: policy.jobs };
-    let run = run(clusters, policy, options, context);
+    // On the heap: what it holds on the way is large, and whoever calls it may be deep in a stack of 2 MiB.
+    let run = Box::pin(run(clusters, policy, options, context));
     cancel.run_until_cancelled(run).await.unwrap_or(Err(Error::Interrupted))
 }
 

@@ -42,7 +42,8 @@ pub async fn verify_recorded(
     cancel: &CancellationToken,
 ) -> Result<Verdict> {
     let context = Context { reporter, cancel, jobs: policy.jobs };
-    let run = run(target, policy, options, context);
+    // On the heap, as in `verify`.
+    let run = Box::pin(run(target, policy, options, context));
     cancel.run_until_cancelled(run).await.unwrap_or(Err(Error::Interrupted))
 }
 
