@@ -4,6 +4,8 @@
 //! key, and so do `+`, `%` and spaces. The SDK repeats requests; a body that breaks is continued from where it broke,
 //! as long as the object is still the same one.
 
+mod bucket;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;

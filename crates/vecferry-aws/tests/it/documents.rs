@@ -172,6 +172,42 @@ async fn what_is_not_there_is_missing_and_what_is_too_large_is_left() {
     assert_eq!(lost.to_string(), "too large: 5 bytes, 4 are allowed");
 }
 
+fn with_file(name: &str) -> Bot {
+    Bot { documents: vec![DocumentAddress::File(name.into())], ..bot() }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_one_error_with_what_to_look_at() {
+    let (bucket, _) = bucket(&[]).await;
+    let account = account(moto().await.endpoint()).await;
+    let bots = [bot(), with_file("a.txt")];
+    S3Documents::new(&account, Some(bucket)).check(&bots).await.unwrap();
+    S3Documents::new(&account, None).check(&bots).await.unwrap();
+    let wrong = S3Documents::new(&account, Some("no-such-bucket-z".into()));
+    wrong.check(&bots[..1]).await.unwrap();
+    let error = wrong.check(&bots).await.unwrap_err();
+    let said = vecferry_core::error::on_one_line(&error);
+    assert!(said.contains("bucket no-such-bucket-z: NoSuchBucket"), "{said}");
+    assert!(error.hint().unwrap().contains("--bucket"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_may_not_be_listed_will_do_while_a_file_may_be_read() {
+    let site = Site::start().unwrap();
+    let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+    let refused = || Page::of("application/xml", denied).with_status(403);
+    let listing = "/bucket/?list-type=2&max-keys=1&prefix=user%20%C3%BC%2F01BOT%2Fdocuments%2F";
+    site.put(listing, refused());
+    let file = "/bucket/user%20%C3%BC/01BOT/documents/a.txt";
+    let s3 = S3Documents::new(&account(&site.url("")).await, Some("bucket".into()));
+    let bots = [with_file("a.txt")];
+    site.put(file, refused());
+    let error = s3.check(&bots).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("s3:GetObject"), "{error:?}");
+    site.put(file, Page::of("text/plain", ""));
+    s3.check(&bots).await.unwrap();
+}
+
 /// The site's answer to a request for an object, or a part of it.
 fn object(body: &str, tag: &str) -> Page {
     Page::of("text/plain; charset=UTF-8", body.to_owned()).header("etag", tag)
