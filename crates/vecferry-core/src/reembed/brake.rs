@@ -236,8 +236,15 @@ mod tests {
             detail: String::new(),
         };
         let token = "t".to_owned();
-        let result =
-            BotResult { token, swapped: false, rows: 0, reused: 0, tokens: 0, lost: vec![lost] };
+        let result = BotResult {
+            token,
+            swapped: false,
+            rows: 0,
+            documents: 1,
+            reused: 0,
+            tokens: 0,
+            lost: vec![lost],
+        };
         assert_eq!(telling(&died, &quiet, &running, Some(&result)), Told::Works);
         let gone = telling(&died, &quiet, &Registered::Gone, None);
         assert_eq!(gone, Told::Nothing, "the bot was deleted: {:?}", Skip::Gone);

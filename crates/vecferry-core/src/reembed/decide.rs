@@ -144,8 +144,12 @@ fn said_by_worker(facts: &Facts<'_>) -> Option<Decision> {
     }
     let lost: Vec<String> =
         result.lost.iter().map(|lost| format!("{} ({})", lost.source, lost.reason)).collect();
-    Some(failed(format!("lost {}", some_of(&lost)), false))
+    let left = if result.documents == 0 { format!("; {NONE_LEFT}") } else { String::new() };
+    Some(failed(format!("lost {}{left}", some_of(&lost)), false))
 }
+
+/// What is said of a bot that lost every document: nothing would be left of it, so its rows stay under every policy.
+pub const NONE_LEFT: &str = "no document of the bot is left, so its rows stay as they were";
 
 /// What Bedrock Chat's worker writes when it has embedded nothing (`embedding/main.py`, v0.4 to v1.4).
 const NOTHING_EMBEDDED: &str = "No contents to embed";

@@ -35,6 +35,7 @@ pub mod task;
 pub mod verdict;
 mod watch;
 
+pub use decide::NONE_LEFT;
 pub use order::{FailedBot, ReembedOrder, Summary, TaskPolicy};
 pub use precheck::precheck;
 pub use run::run;

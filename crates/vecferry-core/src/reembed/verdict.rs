@@ -50,6 +50,8 @@ pub struct BotResult {
     pub swapped: bool,
     /// Rows of the bot after the swap, or written by it.
     pub rows: u64,
+    /// Documents that gave rows.
+    pub documents: u32,
     /// Rows whose vector was taken from the source.
     pub reused: u64,
     /// Tokens paid for.
@@ -209,7 +211,7 @@ mod tests {
         });
         let lost = lost.collect();
         let token = token.into();
-        Some(BotResult { token, swapped: true, rows, reused: 1, tokens: 9, lost })
+        Some(BotResult { token, swapped: true, rows, documents: 1, reused: 1, tokens: 9, lost })
     }
 
     fn judged(evidence: &Evidence, seen: &[&str], bot: &Bot) -> Verdict {

@@ -53,7 +53,7 @@ fn result(swapped: bool, lost: &[&str]) -> BotResult {
         detail: String::new(),
     });
     let lost = lost.collect();
-    BotResult { token: "token".into(), swapped, rows: 0, reused: 0, tokens: 0, lost }
+    BotResult { token: "token".into(), swapped, rows: 0, documents: 1, reused: 0, tokens: 0, lost }
 }
 
 struct Case<'a>(&'a Ending, &'a Verdict, &'a Registered, Option<&'a BotResult>);
@@ -135,6 +135,10 @@ fn a_bot_that_failed_for_its_documents_is_not_repeated() {
     let lost = result(false, &["a", "b", "c", "d", "e"]);
     let case = Case(&vanished, &Verdict::Untouched, &idle, Some(&lost));
     let reason = "lost a (missing), b (missing), c (missing) and 2 more".to_owned();
+    assert_eq!(decided(&case, 1), Decision::Failed { reason, retryable: false });
+    let all = BotResult { documents: 0, ..result(false, &["a"]) };
+    let case = Case(&vanished, &Verdict::Untouched, &idle, Some(&all));
+    let reason = format!("lost a (missing); {NONE_LEFT}");
     assert_eq!(decided(&case, 1), Decision::Failed { reason, retryable: false });
     for (ending, verdict) in every_ending()
         .iter()
