@@ -152,6 +152,24 @@ impl Services {
         Ok(Sources::new(sources))
     }
 
+    /// Makes sure that the bucket of uploaded files, where one is named, can be read.
+    ///
+    /// # Errors
+    /// When it is not there, or may not be read.
+    pub(crate) async fn check_bucket(
+        &self,
+        documents: &DocumentSettings,
+        bots: &[Bot],
+    ) -> vecferry_core::Result<()> {
+        let Some(bucket) = documents.bucket.clone() else { return Ok(()) };
+        let is_file = |address: &DocumentAddress| matches!(address, DocumentAddress::File(_));
+        // Whoever has no file in it needs no account.
+        if !bots.iter().any(|bot| bot.documents.iter().any(is_file)) {
+            return Ok(());
+        }
+        S3Documents::new(self.account().await, Some(bucket)).check(bots).await
+    }
+
     /// What runs in this process are made with.
     pub(crate) async fn workbench(&self, making: Making<'_>) -> Result<Workbench, Error> {
         let Making { documents, model, folder, .. } = making;

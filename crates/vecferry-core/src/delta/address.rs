@@ -60,23 +60,32 @@ impl<'a> Sources<'a> {
     }
 
     fn explain(&mut self, found: Option<Vec<&'a str>>) -> bool {
+        self.explain_rows(found) > 0
+    }
+
+    /// How many rows these are.
+    fn explain_rows(&mut self, found: Option<Vec<&'a str>>) -> u64 {
         let found = found.unwrap_or_default();
-        let any = !found.is_empty();
+        let rows = found.iter().map(|source| self.rows_of(source)).sum();
         self.explained.extend(found);
-        any
+        rows
     }
 
-    /// Rows of an uploaded file of this name, whatever the bucket.
-    pub(super) fn file(&mut self, name: &str) -> bool {
+    fn rows_of(&self, source: &str) -> u64 {
+        self.rows.get(&Some(source.to_owned())).copied().unwrap_or_default()
+    }
+
+    /// How many rows there are of an uploaded file of this name, whatever the bucket.
+    pub(super) fn file(&mut self, name: &str) -> u64 {
         let found = self.by_name.get(name).cloned();
-        self.explain(found)
+        self.explain_rows(found)
     }
 
-    /// Rows whose source is exactly this.
-    pub(super) fn exactly(&mut self, source: &str) -> bool {
+    /// How many rows there are whose source is exactly this.
+    pub(super) fn exactly(&mut self, source: &str) -> u64 {
         let found = self.rows.get_key_value(&Some(source.to_owned()));
         let found = found.and_then(|(source, _)| source.as_deref()).map(|source| vec![source]);
-        self.explain(found)
+        self.explain_rows(found)
     }
 
     /// Rows of a page.
@@ -109,9 +118,9 @@ impl<'a> Sources<'a> {
         self.explain(Some(found))
     }
 
-    /// Rows left that one of these documents explains when encodings do not count: for each, whether it found any.
+    /// Rows left that one of these documents explains when encodings do not count: for each, how many it found.
     /// A row's source explains one document only.
-    pub(super) fn loosely(&mut self, bot: &BotKey, names: &[&str]) -> Vec<bool> {
+    pub(super) fn loosely(&mut self, bot: &BotKey, names: &[&str]) -> Vec<u64> {
         let mut left: HashMap<String, Vec<&'a str>> = HashMap::new();
         let folder = loose(&format!("/{}/{}/documents", bot.owner, bot.id)) + "/";
         for source in self.left() {
@@ -129,7 +138,7 @@ impl<'a> Sources<'a> {
             let free = left.get(&loose(name)).into_iter().flatten();
             let source = free.copied().find(|source| !taken.contains(source));
             taken.extend(source);
-            found.push(source.is_some());
+            found.push(source.map_or(0, |source| self.rows_of(source)));
         }
         self.explained.extend(taken);
         found
@@ -185,8 +194,10 @@ mod tests {
         let rows =
             rows(&["s3://old/ann/b/documents/x y.pdf", "z.pdf", "s3://old/ann/c/documents/q.pdf"]);
         let mut sources = Sources::new(&key(), &rows);
-        assert!(sources.file("x y.pdf") && sources.file("z.pdf"));
-        assert!(!sources.file("q.pdf") && !sources.file("y.pdf"));
+        assert_eq!(
+            ["x y.pdf", "z.pdf", "q.pdf", "y.pdf"].map(|name| sources.file(name)),
+            [1, 1, 0, 0]
+        );
         assert_eq!(sources.unexplained(), [(Some("s3://old/ann/c/documents/q.pdf"), 1)]);
     }
 
@@ -194,10 +205,10 @@ mod tests {
     fn two_names_that_only_their_encoding_tells_apart_are_two_documents() {
         let rows = rows(&["s3://k/ann/b/documents/a b.txt"]);
         let mut sources = Sources::new(&key(), &rows);
-        assert!(sources.file("a b.txt"));
-        assert_eq!(sources.loosely(&key(), &["a%20b.txt"]), [false], "its row is spoken for");
+        assert_eq!(sources.file("a b.txt"), 1);
+        assert_eq!(sources.loosely(&key(), &["a%20b.txt"]), [0], "its row is spoken for");
         let mut sources = Sources::new(&key(), &rows);
-        assert_eq!(sources.loosely(&key(), &["a%20b.txt", "a b.txt"]), [true, false]);
+        assert_eq!(sources.loosely(&key(), &["a%20b.txt", "a b.txt"]), [1, 0]);
         assert_eq!(sources.unexplained(), []);
     }
 

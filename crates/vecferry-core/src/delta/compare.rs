@@ -33,6 +33,7 @@ use super::reason::{Reason, Why};
 use super::{Terms, WebPolicy};
 use crate::bot::{Bot, BotKey, DocumentAddress, SyncStatus};
 use crate::error::{Error, Result};
+use crate::reembed::estimate::Fresh;
 use crate::reembed::registry::Listing;
 
 /// What the document store says of the addresses of bots; only of those that have an object or a file behind them.
@@ -56,6 +57,8 @@ pub struct Object {
     pub source: String,
     /// When it was last written, where the store says so.
     pub modified: Option<Timestamp>,
+    /// Its size in bytes, where the store says so.
+    pub bytes: Option<u64>,
 }
 
 /// What is done with every bot.
@@ -101,6 +104,8 @@ pub struct Chosen {
     pub reasons: Vec<Reason>,
     /// Documents that the registry names and the store does not have: the embedding will not find them.
     pub missing: Vec<String>,
+    /// How much text its rows do not tell of; `None` where nobody compared.
+    pub fresh: Option<Fresh>,
 }
 
 /// A bot whose rows are removed.
@@ -138,8 +143,9 @@ pub fn compare(listing: &Listing, held: &HeldRows, objects: &Objects, terms: &Te
             let (bot, title) = (bot.key.clone(), bot.title.clone());
             delta.keep.push(Kept { bot, title, rows, web: found.web, missing: found.missing });
         } else {
-            let (bot, reasons) = (bot.clone(), found.reasons);
-            delta.reembed.push(Chosen { bot, rows, reasons, missing: found.missing });
+            let Outcome { reasons, missing, fresh, .. } = found;
+            let (bot, fresh) = (bot.clone(), Some(fresh));
+            delta.reembed.push(Chosen { bot, rows, reasons, missing, fresh });
         }
     }
     sort_out_others(listing, held, &mut delta);
@@ -196,6 +202,12 @@ impl Delta {
     /// The bots that are embedded anew.
     pub fn chosen(&self) -> impl Iterator<Item = &Bot> {
         self.reembed.iter().map(|chosen| &chosen.bot)
+    }
+
+    /// How much text the rows of the bots that are embedded anew do not tell of.
+    pub fn fresh(&self) -> HashMap<BotKey, Fresh> {
+        let fresh = |chosen: &Chosen| Some((chosen.bot.key.clone(), chosen.fresh?));
+        self.reembed.iter().filter_map(fresh).collect()
     }
 
     /// The comparison in numbers, for events.
@@ -280,8 +292,8 @@ struct Comparison<'a> {
     unread: Vec<String>,
     /// Why the first of these could not be read.
     why: Option<String>,
-    /// Documents without rows by their exact name: how they are named, and when they were written.
-    unmatched: Vec<(String, Option<Modified>)>,
+    /// Documents without rows by their exact name: how they are named, and what is stored of them.
+    unmatched: Vec<(String, Unmatched<'a>)>,
     /// Whether there were pages for sitemaps to explain.
     pages_left: bool,
     found: Outcome,
@@ -293,10 +305,14 @@ struct Outcome {
     reasons: Vec<Reason>,
     missing: Vec<String>,
     web: u64,
+    fresh: Fresh,
 }
 
-/// When an object was written, as far as the store says so.
-type Modified = Option<Timestamp>;
+/// What is behind a document without rows by its exact name.
+enum Unmatched<'a> {
+    Stored(&'a Object),
+    Page,
+}
 
 impl<'a> Comparison<'a> {
     fn of(
@@ -346,7 +362,7 @@ impl<'a> Comparison<'a> {
         };
         match there {
             true => self.found.web += 1,
-            false => self.unmatched.push((address.to_string(), None)),
+            false => self.unmatched.push((address.to_string(), Unmatched::Page)),
         }
     }
 
@@ -363,31 +379,34 @@ impl<'a> Comparison<'a> {
             None => return self.could_not_read(address, "nobody looked at it"),
         };
         for object in objects {
-            let (there, name) = match address {
+            let (rows, name) = match address {
                 DocumentAddress::File(name) => (self.sources.file(name), name),
                 _ => (self.sources.exactly(&object.source), &object.source),
             };
-            match there {
-                true => self.date(name.clone(), object.modified),
-                false => self.unmatched.push((name.clone(), Some(object.modified))),
+            match rows {
+                0 => self.unmatched.push((name.clone(), Unmatched::Stored(object))),
+                rows => self.date(name.clone(), object, rows),
             }
         }
     }
 
     fn could_not_read(&mut self, address: &DocumentAddress, why: &str) {
         self.unread.push(address.to_string());
+        self.found.fresh.unsized_files += 1;
         self.why.get_or_insert_with(|| why.to_owned());
     }
 
     /// A document that has rows: were they made of what it is now?
-    fn date(&mut self, name: String, modified: Modified) {
-        match modified {
+    fn date(&mut self, name: String, object: &Object, rows: u64) {
+        match object.modified {
             _ if self.held.newer => {}
             Some(modified) if modified.as_second() >= self.terms.taken_at.as_second() => {
+                self.found.fresh.replaced(rows, &object.source, object.bytes);
                 self.changed.push(name);
             }
             Some(_) => {}
             None => {
+                self.found.fresh.replaced(rows, &object.source, object.bytes);
                 self.unread.push(name);
                 self.why.get_or_insert_with(|| "when it was written is not known".to_owned());
             }
@@ -402,11 +421,17 @@ impl<'a> Comparison<'a> {
         }
         let names: Vec<&str> = unmatched.iter().map(|(name, _)| name.as_str()).collect();
         let there = self.sources.loosely(&self.bot.key, &names);
-        for ((name, stored), there) in unmatched.into_iter().zip(there) {
-            match (there, stored) {
-                (true, Some(modified)) => self.date(name, modified),
-                (true, None) => self.found.web += 1,
-                (false, _) => self.added.push(name),
+        for ((name, behind), rows) in unmatched.into_iter().zip(there) {
+            match (rows, behind) {
+                (0, behind) => {
+                    match behind {
+                        Unmatched::Stored(it) => self.found.fresh.file(&it.source, it.bytes),
+                        Unmatched::Page => self.found.fresh.pages += 1,
+                    }
+                    self.added.push(name);
+                }
+                (rows, Unmatched::Stored(object)) => self.date(name, object, rows),
+                (_, Unmatched::Page) => self.found.web += 1,
             }
         }
     }
@@ -421,18 +446,21 @@ impl<'a> Comparison<'a> {
                 self.pages_left = pages;
                 match pages {
                     true => self.found.web += 1,
-                    false => self.added.push(address.to_string()),
+                    false => {
+                        self.found.fresh.sitemaps += 1;
+                        self.added.push(address.to_string());
+                    }
                 }
             }
             DocumentAddress::Page(_) | DocumentAddress::Video(_) => {}
             _ if found => {}
             DocumentAddress::File(name) => {
-                if !self.sources.file(name) {
+                if self.sources.file(name) == 0 {
                     self.sources.loosely(&self.bot.key, &[name]);
                 }
             }
             DocumentAddress::S3(text) if !text.ends_with('/') => {
-                if !self.sources.exactly(text) {
+                if self.sources.exactly(text) == 0 {
                     self.sources.loosely(&self.bot.key, &[text]);
                 }
             }
@@ -450,6 +478,8 @@ impl<'a> Comparison<'a> {
     fn judge(&mut self) {
         let mut reasons = Vec::new();
         let gone = self.sources.unexplained();
+        self.found.fresh.rows = self.held.rows();
+        self.found.fresh.stale_rows += gone.iter().map(|(_, rows)| rows).sum::<u64>();
         let some = |documents: &mut Vec<String>| {
             Some(std::mem::take(documents)).filter(|documents| !documents.is_empty())
         };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_postgres::types::Json;
 
-use super::compare::{Chosen, Delta};
+use super::compare::{Chosen, Delta, Kept};
 use super::reason::Reason;
 use super::{Terms, WebPolicy};
 use crate::error::{Error, Result, Side};
@@ -125,8 +125,9 @@ pub fn carry(delta: &mut Delta, listing: &Listing, choices: &[(String, Choice)])
             // It is back in the registry, and its rows are gone.
             Choice::Remove => Reason::New,
         };
+        let Kept { rows, missing, .. } = kept;
         let (bot, reasons) = (bot.clone(), vec![reason]);
-        delta.reembed.push(Chosen { bot, rows: kept.rows, reasons, missing: kept.missing });
+        delta.reembed.push(Chosen { bot, rows, reasons, missing, fresh: None });
     }
 }
 
@@ -239,6 +240,7 @@ mod tests {
             rows: 1,
             reasons: vec![Reason::Web { documents: 1 }],
             missing: Vec::new(),
+            fresh: None,
         };
         let mut delta = Delta {
             keep: ["kept", "chosen", "back"].map(kept).to_vec(),

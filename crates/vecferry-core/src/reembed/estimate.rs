@@ -1,7 +1,11 @@
 //! What a re-embedding will take, before anything is paid: documents, chunks, tokens, money, hours. Pure arithmetic over
 //! what is known of each bot; what had to be guessed is said, and widens the range that is given.
 
+mod fresh;
+
 use serde::{Deserialize, Serialize};
+
+pub use fresh::Fresh;
 
 use super::script::{Scripts, scripts_of_names};
 use crate::bot::{Bot, DocumentAddress, Splitting};
@@ -42,6 +46,26 @@ pub struct BotSize {
     pub file_chars: u64,
     /// How many files these are.
     pub files: u64,
+    /// What has changed since the source was taken, where somebody compared: `source_chars` are then those of the rows
+    /// that still hold, and this is all that comes to them.
+    pub fresh: Option<Fresh>,
+}
+
+impl BotSize {
+    /// With what a comparison has learnt of the bot. It is of no use where it was made with rows that the source does
+    /// not have.
+    #[must_use]
+    pub fn with(self, fresh: Option<Fresh>) -> BotSize {
+        let Some(fresh) = fresh else { return self };
+        match self.source_chars {
+            Some(chars) => {
+                let told = Some(fresh.still_told(chars));
+                BotSize { source_chars: told, fresh: Some(fresh), ..self }
+            }
+            None if fresh.rows == 0 => BotSize { fresh: Some(fresh), ..self },
+            None => self,
+        }
+    }
 }
 
 /// Characters of text that a file of this name and size, in bytes, is taken to hold. PDF and office formats are mostly
@@ -206,8 +230,8 @@ pub fn estimate(bots: &[(&Bot, BotSize)], terms: &Terms<'_>) -> Estimate {
     let (mut chunks, mut tokens) = (0_u64, Tokens::default());
     for (bot, size) in bots {
         let text = text(bot, size, &mut guessed);
-        chunks += chunks_of(text.known + text.guessed, bot.splitting);
-        tokens.add(bot, size, &text, terms.reuses);
+        chunks += chunks_of(text.chars(), bot.splitting);
+        tokens.add(bot, &text, terms.reuses);
     }
     let fargate = terms.pace.fargate.map(|(vcpus, gigabytes)| Fargate {
         vcpus,
@@ -254,16 +278,16 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn add(&mut self, bot: &Bot, size: &BotSize, text: &Text, reuses: bool) {
+    fn add(&mut self, bot: &Bot, text: &Text, reuses: bool) {
         // Rows of the source hold the overlaps already; other text will be repeated by as much.
-        let counted = size.source_chars.is_some();
-        let repeated = if counted { 1.0 } else { repeated(bot.splitting) };
-        let of = |chars: u64| text.scripts.tokens(chars as f64 * repeated);
-        let (known, guessed) = (of(text.known), of(text.guessed));
-        let (low, high) = if counted { COUNTED } else { SIZED };
-        self.expected += known + guessed;
-        self.low += if counted && reuses { 0.0 } else { known * low + guessed * GUESSED.0 };
-        self.high += known * high + guessed * GUESSED.1;
+        let repeated = repeated(bot.splitting);
+        let of = |chars: u64, times: f64| text.scripts.tokens(chars as f64 * times);
+        let counted = of(text.counted, 1.0);
+        let (sized, guessed) = (of(text.sized, repeated), of(text.guessed, repeated));
+        self.expected += counted + sized + guessed;
+        let least = if reuses { 0.0 } else { counted * COUNTED.0 };
+        self.low += least + sized * SIZED.0 + guessed * GUESSED.0;
+        self.high += counted * COUNTED.1 + sized * SIZED.1 + guessed * GUESSED.1;
     }
 }
 
@@ -290,6 +314,14 @@ struct Guessed {
 }
 
 impl Guessed {
+    /// Characters that so many documents of unknown size count as.
+    fn add(&mut self, pages: u64, sitemaps: u64, files: u64) -> u64 {
+        self.pages += pages;
+        self.sitemaps += sitemaps;
+        self.files += files;
+        (pages + sitemaps * SITEMAP_PAGES) * PAGE_CHARS + files * FILE_CHARS
+    }
+
     fn words(&self) -> Vec<String> {
         let unread = Scripts::default().chars_per_token();
         [
@@ -311,38 +343,43 @@ impl Guessed {
 
 /// A bot's text.
 struct Text {
-    /// Characters that rows or files tell.
-    known: u64,
+    /// Characters of rows.
+    counted: u64,
+    /// Characters that sizes of files tell.
+    sized: u64,
     /// Characters that somebody had to make up.
     guessed: u64,
     scripts: Scripts,
 }
 
+impl Text {
+    fn chars(&self) -> u64 {
+        self.counted + self.sized + self.guessed
+    }
+}
+
 fn text(bot: &Bot, size: &BotSize, guessed: &mut Guessed) -> Text {
     let scripts = scripts(bot, size, guessed);
-    if let Some(known) = size.source_chars {
-        return Text { known, guessed: 0, scripts };
+    let counted = size.source_chars.unwrap_or_default();
+    if let Some(fresh) = size.fresh {
+        let guessed = guessed.add(fresh.pages, fresh.sitemaps, fresh.unsized_files);
+        return Text { counted, sized: fresh.file_chars, guessed, scripts };
     }
-    let mut unknown = 0_u64;
-    let mut chars = 0;
+    if size.source_chars.is_some() {
+        return Text { counted, sized: 0, guessed: 0, scripts };
+    }
+    let (mut pages, mut sitemaps, mut unknown) = (0, 0, 0_u64);
     for address in &bot.documents {
         match address {
-            DocumentAddress::Page(_) | DocumentAddress::Video(_) => {
-                guessed.pages += 1;
-                chars += PAGE_CHARS;
-            }
-            DocumentAddress::Sitemap(_) => {
-                guessed.sitemaps += 1;
-                chars += PAGE_CHARS * SITEMAP_PAGES;
-            }
+            DocumentAddress::Page(_) | DocumentAddress::Video(_) => pages += 1,
+            DocumentAddress::Sitemap(_) => sitemaps += 1,
             DocumentAddress::File(_) | DocumentAddress::S3(_) | DocumentAddress::Folder(_) => {
                 unknown += 1;
             }
         }
     }
-    let unknown = unknown.saturating_sub(size.files);
-    guessed.files += unknown;
-    Text { known: size.file_chars, guessed: chars + unknown * FILE_CHARS, scripts }
+    let guessed = guessed.add(pages, sitemaps, unknown.saturating_sub(size.files));
+    Text { counted: 0, sized: size.file_chars, guessed, scripts }
 }
 
 fn scripts(bot: &Bot, size: &BotSize, guessed: &mut Guessed) -> Scripts {

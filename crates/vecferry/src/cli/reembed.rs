@@ -45,7 +45,8 @@ pub(crate) struct Worker {
 /// What only re-embedding asks.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Reembed {
-    /// Show how many bots, documents and tokens there are, what they cost and take, and start nothing
+    /// Show what would be done, with tokens, costs and hours where bots are embedded; check as the run would, with the
+    /// same exit code, and change nothing
     #[arg(long, env = "VECFERRY_DRY_RUN", hide_env_values = true,
           value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,

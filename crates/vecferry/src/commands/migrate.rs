@@ -1,5 +1,6 @@
 //! `migrate`: runs the migration, shows it, and sums it up.
 
+use serde::Serialize;
 use vecferry_core::cutover::step::{Direction, Step};
 use vecferry_core::inspect::inspect;
 use vecferry_core::migration::{RunOptions, migrate};
@@ -13,6 +14,7 @@ use vecferry_core::report::Summary;
 use vecferry_core::status::{CrossingStatus, status};
 use vecferry_core::{Error as CoreError, Side};
 
+use super::delta::bytes_to_copy;
 use super::restore::Ready;
 use crate::cli::{Method, Migrate};
 use crate::confirm;
@@ -63,13 +65,17 @@ async fn move_rows(
         ..settings.policy(&args.selection, &args.work)
     };
     let detach = settings.detach(args.detach);
-    if !args.yes.yes {
+    let dry_run = args.reembed.dry_run;
+    if !args.yes.yes && !dry_run {
         ask(args, &clusters, &policy, ui).await?;
     }
     let interrupt = Interrupt::listen(ui)?;
     let begins = args.restart || status(&clusters.target).await?.is_none();
     if begins && !args.no_check && !may_begin(&clusters, &policy, &interrupt, ui).await? {
         return Ok(Exit::No);
+    }
+    if dry_run {
+        return show_only(args, &clusters, &policy, ui).await;
     }
     let estimates = match begins && !args.no_estimate {
         true => {
@@ -106,6 +112,50 @@ async fn move_rows(
         }),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What a run would do, for programs.
+#[derive(Serialize)]
+struct WouldDo<'a> {
+    version: u32,
+    event: &'static str,
+    method: &'a str,
+    /// The migration that would go on.
+    migration: Option<&'a str>,
+    bytes: u64,
+    destroys: &'a [String],
+}
+
+/// Says what a run would do that has passed the checks, and does nothing.
+async fn show_only(
+    args: &Migrate,
+    clusters: &Clusters,
+    policy: &Policy,
+    ui: &Ui,
+) -> Result<Exit, Error> {
+    let recorded = status(&clusters.target).await?.filter(|_| !args.restart);
+    let asked = policy.method.unwrap_or(policy::Method::Copy).as_str();
+    let destroys = destroyed(args, clusters, policy).await?;
+    let bytes = bytes_to_copy(&clusters.source, policy).await?;
+    let earlier = recorded.as_ref();
+    if ui.json {
+        let method = earlier.map_or(asked, |earlier| earlier.method.as_str());
+        let migration = earlier.map(|earlier| earlier.migration.as_str());
+        let destroys = &destroys[..];
+        ui.data_json(&WouldDo { version: 1, event: "offer", method, migration, bytes, destroys })?;
+        return Ok(Exit::Done);
+    }
+    let mut does = destroys;
+    does.push(match earlier {
+        Some(it) if it.phase == Phase::Done => format!("find migration {} complete", it.migration),
+        Some(it) => format!("go on with migration {} in phase {}", it.migration, it.phase),
+        None if asked == policy::Method::Follow.as_str() => {
+            format!("copy {} and follow the source", size(bytes))
+        }
+        None => format!("copy {}", size(bytes)),
+    });
+    ui.data(&format!("this would {}; nothing was changed", does.join(" and ")))?;
+    Ok(Exit::Done)
 }
 
 /// The method that is asked for, or that of a re-embedding or delta which the target holds: it is continued without a

@@ -248,6 +248,101 @@ async fn only_what_changed_since_the_source_was_taken_is_embedded_anew() {
 }
 
 #[tokio::test]
+async fn a_file_replaced_by_a_far_bigger_one_is_in_the_offer_and_in_what_it_may_cost() {
+    let old = Old::start(Faults::default()).await;
+    let program = old.program();
+    let dry = ["migrate", "--method", "delta", "--dry-run", "--json", "--price", "1"];
+    let tokens = || {
+        let events = program.run(&dry).expect(0).stdout;
+        let offer: Value = serde_json::from_str(events.lines().nth(1).unwrap()).unwrap();
+        assert_eq!(offer["event"], "offer");
+        assert_eq!(offer["estimate"]["measured"], 3, "01NEW has no rows");
+        offer["estimate"]["tokens"].as_u64().unwrap()
+    };
+    let before = tokens();
+    let text = text("01CHANGED", 7).repeat(100);
+    let chars = text.len() as u64;
+    old.stack.bucket.upload("u", "01CHANGED", "b ü.txt", text).await.unwrap();
+    let after = tokens();
+    assert!(after > before + chars / 5, "{before}, with {chars} characters more {after}");
+    let limit = (before as f64 * 2.0 / 1e6).to_string();
+    let dear = [&DELTA[..], &["--price", "1", "--max-cost", &limit]].concat();
+    assert!(program.run(&dear).expect(2).stderr.contains("more than --max-cost"));
+    assert_eq!(old.stack.ecs.launched().len(), 0, "nothing is started");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_said_once_before_anything_is_offered() {
+    let old = Old::start(Faults::default()).await;
+    let program = old.program();
+    for method in ["delta", "reembed"] {
+        let wrong =
+            ["migrate", "--method", method, "--dry-run", "--bucket", "no-such-bucket-delta"];
+        let refused = program.run(&wrong).expect(5);
+        assert_eq!(refused.stdout, "", "{method}: nothing is offered");
+        for part in ["bucket no-such-bucket-delta", "NoSuchBucket", "check --bucket"] {
+            assert!(refused.stderr.contains(part), "{part} is not in\n{}", refused.stderr);
+        }
+        let check = ["check", "--method", method, "--json", "--bucket", "no-such-bucket-delta"];
+        let report = program.run(&check).expect(1).json();
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["check"] == "document bucket").unwrap();
+        assert_eq!(found["severity"], "blocker");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_ends_as_the_run_would_and_changes_nothing() {
+    let old = Old::start(Faults::default()).await;
+    let program = old.program();
+    let count = "SELECT count(*) FROM items";
+    let rows = async || old.stack.target.query_one(count).await.unwrap().get::<_, i64>(0);
+    let copy = program.run(&["migrate", "--method", "copy", "--dry-run"]).expect(0);
+    assert!(copy.stdout.contains("this would copy "), "{}", copy.stdout);
+    let json = program.run(&["migrate", "--method", "copy", "--dry-run", "--json"]).expect(0);
+    assert_eq!(json.json()["migration"], Value::Null);
+    assert_eq!(rows().await, 0, "nothing was copied");
+    let row = "INSERT INTO items (id, botid, content, source) VALUES ('X', '01KEPT', 'x', 'x')";
+    old.stack.target.batch(row).await.unwrap();
+    for method in ["delta", "copy"] {
+        let dry = program.run(&["migrate", "--method", method, "--dry-run"]).expect(1);
+        let real = program.run(&["migrate", "--method", method, "--yes"]).expect(1);
+        for run in [dry, real] {
+            let said = run.stderr.contains("rows are in public.items on the target already");
+            assert!(said, "{method}: {}", run.stderr);
+        }
+    }
+    let replaced = ["migrate", "--method", "copy", "--existing", "replace", "--dry-run"];
+    let replaced = program.run(&replaced).expect(0).stdout;
+    assert!(replaced.contains("replace rows in 1 table of the target and copy"), "{replaced}");
+    assert_eq!(rows().await, 1);
+}
+
+#[tokio::test]
+async fn a_bot_that_loses_every_document_keeps_its_copied_rows_and_is_told_how_to_end() {
+    let old = Old::start(Faults::default()).await;
+    let program = old.program();
+    let web = ["--web", "reembed", "--lost-documents", "accept"];
+    let web = [&DELTA[..], &web].concat();
+    let (code, events, stderr) = Migrating::start_with(&program, &web).finish();
+    assert_eq!(code, Some(5), "{events:#?}\n{stderr}");
+    let failed = of(&events, "bot_failed");
+    let [failed] = failed[..] else { panic!("{events:#?}") };
+    assert_eq!(failed["bot"]["id"], "01WEB");
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("no document of the bot is left"), "{reason}");
+    assert!(stderr.contains("--lost-documents does not apply"), "{stderr}");
+    let (source, target) = (digests(&old.source).await, digests(&old.stack.target).await);
+    assert_eq!(source["01WEB"], target["01WEB"], "its copied rows stay");
+    // As the hint says: its documents are removed in the application.
+    old.stack.table.put(&ChatBot::new("u", "01WEB").item(Release::V1_4)).await.unwrap();
+    let (code, events, stderr) = Migrating::start_with(&program, &web).finish();
+    assert_eq!(code, Some(0), "{events:#?}\n{stderr}");
+    let status = program.run(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["phase"], "done");
+}
+
+#[tokio::test]
 async fn a_plan_compares_bots_as_the_delta_would_and_says_what_it_could_not_read() {
     let old = Old::start(Faults::default()).await;
     let program = old.program();

@@ -56,7 +56,7 @@ fn uploaded(name: &str) -> String {
 }
 
 fn object(source: &str, modified: &str) -> Object {
-    Object { source: source.into(), modified: Some(at(modified)) }
+    Object { source: source.into(), modified: Some(at(modified)), bytes: Some(100) }
 }
 
 fn found(objects: &[(&str, &str)]) -> Looked {
@@ -185,7 +185,8 @@ fn an_object_counts_as_changed_from_the_very_second_of_the_source_on() {
 #[test]
 fn an_object_of_an_unknown_time_may_have_changed() {
     let source = uploaded("a");
-    let looked = Looked::Found(vec![Object { source: source.clone(), modified: None }]);
+    let looked =
+        Looked::Found(vec![Object { source: source.clone(), modified: None, bytes: None }]);
     let case = case(&[file("a")], &[&source]).looked(file("a"), looked);
     let why = "when it was written is not known".to_owned();
     assert_eq!(case.reasons(), [Reason::Unread { documents: documents(&["a"]), why }]);
@@ -429,4 +430,20 @@ fn an_event_counts_and_names_no_document() {
     assert_eq!((compared.bots[0].missing, compared.reembed), (1, 1));
     let shown = serde_json::to_string(&compared).unwrap();
     assert!(!shown.contains("secret") && !shown.contains("s3://"), "{shown}");
+}
+
+#[test]
+fn what_the_rows_do_not_tell_of_is_measured_by_the_store() {
+    let names = ["kept.txt", "changed.txt"];
+    let sources = [uploaded(names[0]), uploaded(names[1]), uploaded("gone.txt")];
+    let documents = [file(names[0]), file(names[1]), file("new.pdf"), page("https://a/new")];
+    let case = case(&documents, &sources.each_ref().map(String::as_str))
+        .stored("kept.txt", BEFORE)
+        .stored("changed.txt", AFTER)
+        .stored("new.pdf", BEFORE);
+    let delta = case.compared();
+    let fresh = delta.fresh()[&key("b")];
+    let expected =
+        Fresh { rows: 3, stale_rows: 2, file_chars: 100 + 15, pages: 1, ..Fresh::default() };
+    assert_eq!(fresh, expected);
 }

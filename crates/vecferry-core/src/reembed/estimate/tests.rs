@@ -71,6 +71,33 @@ fn vectors_that_may_be_taken_from_the_source_make_the_least_nothing() {
 }
 
 #[test]
+fn what_changed_since_the_rows_were_made_is_added_to_those_that_still_hold() {
+    let bot = bot(vec![DocumentAddress::File("a.txt".into()), DocumentAddress::File("b".into())]);
+    let fresh = Fresh { rows: 4, stale_rows: 2, file_chars: 400_000, ..Fresh::default() };
+    let replaced = rows(8_000, "a").with(Some(fresh));
+    let estimate = of(&[(&bot, replaced)], &PACE, Some(1.0), true);
+    // Rows at four characters a token, and the file's, repeated by a quarter.
+    assert_eq!((estimate.expected.tokens, estimate.measured), (1_000 + 125_000, 1));
+    assert_eq!((estimate.low.tokens, estimate.high.tokens), (50_000, 1_200 + 250_000));
+    assert_eq!(estimate.chunks, 404_000_u64.div_ceil(800));
+    assert_eq!(estimate.guesses, Vec::<String>::new());
+    let fresh = Fresh { pages: 1, sitemaps: 1, unsized_files: 1, ..Fresh::default() };
+    let estimate = of(&[(&bot, BotSize::default().with(Some(fresh)))], &PACE, None, true);
+    assert_eq!(
+        estimate.expected.tokens,
+        ((51_f64 * 20_000.0 + 50_000.0) * 1.25 / 3.0).ceil() as u64
+    );
+    assert_eq!((estimate.guesses.len(), estimate.measured), (4, 0), "{:?}", estimate.guesses);
+}
+
+#[test]
+fn a_comparison_with_rows_that_the_source_does_not_have_says_nothing_of_the_size() {
+    let fresh = Fresh { rows: 4, file_chars: 7, ..Fresh::default() };
+    assert_eq!(BotSize::default().with(Some(fresh)), BotSize::default());
+    assert_eq!(rows(4, "a").with(None), rows(4, "a"));
+}
+
+#[test]
 fn what_nobody_has_read_is_guessed_and_said() {
     let documents = vec![
         DocumentAddress::Page("https://a".into()),

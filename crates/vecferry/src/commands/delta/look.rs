@@ -63,6 +63,7 @@ impl Look<'_> {
             }
             _ => {}
         }
+        self.shop.check_bucket(listing).await?;
         let sources = self.shop.sources(listing).await?;
         let objects = objects(listing, sources).await;
         let mut delta = compare(listing, &held, &objects, &self.terms);
@@ -147,6 +148,7 @@ fn looked_of(found: Result<Found, Lost>) -> Looked {
                 let object = documents.map(|document| Object {
                     source: document.source,
                     modified: document.modified,
+                    bytes: document.bytes,
                 });
                 Looked::Found(object.collect())
             }
@@ -157,7 +159,10 @@ fn looked_of(found: Result<Found, Lost>) -> Looked {
 }
 
 /// Bytes of the tables that a copy would move.
-pub(super) async fn bytes_to_copy(source: &Dsn, policy: &Policy) -> Result<u64, Error> {
+pub(in crate::commands) async fn bytes_to_copy(
+    source: &Dsn,
+    policy: &Policy,
+) -> Result<u64, Error> {
     let session = Session::open(source, Side::Source, "measure").await?;
     let tables = inspect(&session).await?.tables;
     let moved = tables.iter().filter(|table| table.holds_rows() && policy.selects(table));

@@ -37,6 +37,7 @@ use crate::ui::Ui;
 use crate::units::{counted, size};
 pub(in crate::commands) use look::Look;
 use look::Seen;
+pub(super) use look::bytes_to_copy;
 
 /// One run of a delta.
 struct Run<'a> {
@@ -170,13 +171,13 @@ impl Run<'_> {
         let seen = self.look(earlier.as_ref()).await?;
         self.tell(&seen, if embedding { Phase::Embedding } else { Phase::Schema }, None)?;
         let (chosen, proven) = self.chosen(&seen, earlier.is_some()).await?;
-        let ready = self.offer(&chosen, proven, true).await?;
-        if self.args.reembed.dry_run {
-            return Ok(Exit::Done);
+        let ready = self.offer(&seen, (&chosen, proven), true).await?;
+        let dry_run = self.args.reembed.dry_run;
+        if !dry_run {
+            self.ask(&seen, &chosen, embedding).await?;
         }
-        self.ask(&seen, &chosen, embedding).await?;
         let interrupt = Interrupt::listen(self.ui)?;
-        if embedding {
+        if embedding && !dry_run {
             return self.finish(&seen, (chosen, ready), earlier, &interrupt).await;
         }
         let begins = earlier.is_none();
@@ -186,12 +187,15 @@ impl Run<'_> {
         {
             return Ok(Exit::No);
         }
+        if dry_run {
+            return Ok(Exit::Done);
+        }
         self.copy(begins, &interrupt).await?;
         let earlier = recorded(&self.clusters.target).await?;
         let again = self.look(earlier.as_ref()).await?;
         self.tell(&again, Phase::Embedding, Some(&seen))?;
         let (chosen, proven) = self.chosen(&again, true).await?;
-        let ready = self.offer(&chosen, proven, false).await?;
+        let ready = self.offer(&again, (&chosen, proven), false).await?;
         self.finish(&again, (chosen, ready), earlier, &interrupt).await
     }
 
@@ -217,14 +221,14 @@ impl Run<'_> {
     /// Shows what embedding the chosen bots takes, and refuses what may cost more than is allowed.
     async fn offer(
         &self,
-        chosen: &Listing,
-        proven: u64,
+        seen: &Seen,
+        (chosen, proven): (&Listing, u64),
         show: bool,
     ) -> Result<Option<Ready>, Error> {
         if chosen.bots.is_empty() {
             return Ok(None);
         }
-        let ready = self.shop.ready(chosen, self.ui).await?;
+        let ready = self.shop.ready(chosen, &seen.delta.fresh(), self.ui).await?;
         let offer = self.shop.offer(&ready, chosen, self.store.describe(), proven);
         if show {
             offer.show(self.ui)?;
@@ -243,7 +247,7 @@ impl Run<'_> {
             false => destroyed(self.args, &self.clusters, &self.policy).await?,
         };
         if !embedding {
-            let bytes = look::bytes_to_copy(&self.clusters.source, &self.policy).await?;
+            let bytes = bytes_to_copy(&self.clusters.source, &self.policy).await?;
             does.push(format!("copy {}", size(bytes)));
         }
         if !chosen.bots.is_empty() {

@@ -236,6 +236,7 @@ mod tests {
                 rows: 12,
                 reasons: vec![Reason::Added { documents }],
                 missing: vec!["gone.pdf".into()],
+                fresh: None,
             }],
             remove: vec![Removal { bot: "deleted".into(), rows: 7, why: Why::Deleted }],
             ..Delta::default()

@@ -62,7 +62,8 @@ impl Question<'_> {
         Ok(match compared {
             Ok(Ok(delta)) => {
                 let chosen: HashSet<&BotKey> = delta.chosen().map(|bot| &bot.key).collect();
-                Ok(self.outlook.estimate_of(|bot| chosen.contains(&bot.key)))
+                let fresh = delta.fresh();
+                Ok(self.outlook.estimate_of(|bot| chosen.contains(&bot.key), &fresh))
             }
             Ok(Err(error)) => Err(in_words(&error)),
             Err(_) => Err(format!("comparing them takes longer than {} s", PATIENCE.as_secs())),

@@ -4,7 +4,7 @@
 use vecferry_core::error::on_one_line;
 use vecferry_core::preflight::{Finding, NotRun, Report, Severity};
 use vecferry_core::reembed::precheck;
-use vecferry_core::reembed::registry::OddItem;
+use vecferry_core::reembed::registry::{Listing, OddItem};
 use vecferry_core::reembed::task::TaskRunner;
 use vecferry_core::{Error as CoreError, Side};
 
@@ -40,7 +40,10 @@ async fn look(resolved: Resolved, settings: &Settings) -> Result<Report, Error> 
     let registry = services.registry(&resolved.registry).await?;
     ran(&mut report, "registry");
     match registry.list().await {
-        Ok(listing) => report.findings.extend(listing.odd.iter().map(odd)),
+        Ok(listing) => {
+            report.findings.extend(listing.odd.iter().map(odd));
+            bucket(&mut report, &resolved, &services, &listing).await;
+        }
         Err(error) => report.findings.push(failed("registry", &error)),
     }
     table(&mut report, &resolved, &services).await?;
@@ -49,6 +52,18 @@ async fn look(resolved: Resolved, settings: &Settings) -> Result<Report, Error> 
     }
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
+}
+
+/// The bucket of uploaded files, where one is named.
+async fn bucket(report: &mut Report, resolved: &Resolved, services: &Services, listing: &Listing) {
+    const NAME: &str = "document bucket";
+    if resolved.documents.bucket.is_none() {
+        return;
+    }
+    ran(report, NAME);
+    if let Err(error) = services.check_bucket(&resolved.documents, &listing.bots).await {
+        report.findings.push(failed(NAME, &error));
+    }
 }
 
 /// The model, and whether the knowledge table takes its vectors.

@@ -7,7 +7,7 @@ mod outlook;
 mod shop;
 mod size;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use vecferry_core::bot::BotKey;
@@ -42,7 +42,8 @@ pub(crate) async fn run(args: &Migrate, settings: &Settings, ui: &Ui) -> Result<
         false => proven(store.as_ref(), &shop.recorded()).await?,
     };
     listing.bots.retain(|bot| !proven.contains(&bot.key));
-    let ready = shop.ready(&listing, ui).await?;
+    shop.check_bucket(&listing).await?;
+    let ready = shop.ready(&listing, &HashMap::new(), ui).await?;
     let offer = shop.offer(&ready, &listing, store.describe(), proven.len() as u64);
     offer.show(ui)?;
     offer.within(flags.max_cost)?;
@@ -96,7 +97,7 @@ fn finish(summary: &Summary, ui: &Ui) -> Result<Exit, Error> {
     let bots = counted(failed, "bot");
     Err(CoreError::Tasks {
         what: format!("{bots} of {} not embedded", count(summary.counts.total())),
-        hint: Some("mend what the reasons say and run the same command again: proven bots are not repeated".into()),
+        hint: Some(outcome::how_to_finish(summary)),
     }
     .into())
 }

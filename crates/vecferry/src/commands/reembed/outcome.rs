@@ -1,7 +1,7 @@
 //! What came of an embedding, beside what was expected when it began.
 
-use vecferry_core::reembed::Summary;
 use vecferry_core::reembed::estimate::{Amount, Estimate};
+use vecferry_core::reembed::{NONE_LEFT, Summary};
 
 use crate::ui::table;
 use crate::units::{count, duration};
@@ -28,6 +28,20 @@ pub(super) fn beside_estimate(summary: &Summary) -> Option<String> {
         (0, _) | (_, 0) => shown,
         (_, silent) => format!("{shown}\ntokens of {} are not told", bots(silent)),
     })
+}
+
+/// What to do about bots that were not embedded.
+pub(super) fn how_to_finish(summary: &Summary) -> String {
+    let mut hint =
+        "mend what the reasons say and run the same command again: proven bots are not repeated"
+            .to_owned();
+    if summary.failed.iter().any(|bot| bot.reason.contains(NONE_LEFT)) {
+        hint.push_str(
+            "; --lost-documents does not apply to a bot that lost every document: it keeps the rows it has on the target \
+             until one can be read, or until the bot or its documents are changed or removed in the registry",
+        );
+    }
+    hint
 }
 
 fn row(

@@ -1,9 +1,11 @@
 //! What embedding the bots of a registry takes, for `plan`: the same estimate that a run shows before it starts.
 
+use std::collections::HashMap;
+
 use vecferry_core::Side;
-use vecferry_core::bot::Bot;
+use vecferry_core::bot::{Bot, BotKey};
 use vecferry_core::pg::Dsn;
-use vecferry_core::reembed::estimate::Estimate;
+use vecferry_core::reembed::estimate::{Estimate, Fresh};
 use vecferry_core::reembed::registry::Listing;
 
 use super::shop::{Ready, Shop, resolve_with};
@@ -28,9 +30,13 @@ impl Outlook {
         self.ready.estimate()
     }
 
-    /// What embedding those of them takes that are wanted.
-    pub(in crate::commands) fn estimate_of(&self, wanted: impl Fn(&Bot) -> bool) -> Estimate {
-        self.shop.estimate_of(&self.ready, &self.listing, wanted)
+    /// What embedding those of them takes that are wanted, with what a comparison has learnt of them.
+    pub(in crate::commands) fn estimate_of(
+        &self,
+        wanted: impl Fn(&Bot) -> bool,
+        fresh: &HashMap<BotKey, Fresh>,
+    ) -> Estimate {
+        self.shop.estimate_of(&self.ready, &self.listing, wanted, fresh)
     }
 }
 
@@ -48,6 +54,6 @@ pub(in crate::commands) async fn outlook(
     let shop = Shop::open(resolved, flags, settings, Side::Target).await?;
     ui.say(&format!("reading bots and sizes of documents in {}", shop.registry()));
     let listing = selection(&flags.selection)?.apply(shop.listing(flags.skip_odd).await?)?;
-    let ready = shop.ready(&listing, ui).await?;
+    let ready = shop.ready(&listing, &HashMap::new(), ui).await?;
     Ok(Outlook { shop, listing, ready })
 }

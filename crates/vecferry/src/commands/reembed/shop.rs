@@ -1,14 +1,15 @@
 //! What a re-embedding is made of, from the settings to an order: shared by the methods `reembed` and `delta`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use vecferry_core::bot::Bot;
+use vecferry_core::bot::{Bot, BotKey};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
 use vecferry_core::price::Prices;
-use vecferry_core::reembed::estimate::{BotSize, Estimate, Pace, Terms, estimate};
+use vecferry_core::reembed::estimate::{BotSize, Estimate, Fresh, Pace, Terms, estimate};
 use vecferry_core::reembed::registry::{BotRegistry, Listing};
 use vecferry_core::reembed::rows::column_dimensions;
 use vecferry_core::reembed::select::Selection;
@@ -186,6 +187,12 @@ impl Shop {
         self.services.sources(&self.resolved.documents, self.folder.path(), &listing.bots).await
     }
 
+    /// Makes sure, before anything is offered, that the bucket of uploaded files can be read: otherwise every document
+    /// would be refused, one by one.
+    pub(in crate::commands) async fn check_bucket(&self, listing: &Listing) -> Result<(), Error> {
+        Ok(self.services.check_bucket(&self.resolved.documents, &listing.bots).await?)
+    }
+
     fn model(&self) -> &Model {
         self.embedder.model()
     }
@@ -201,17 +208,21 @@ impl Shop {
         }
     }
 
-    /// Gets ready to embed these bots: asks the runner what it allows, and everybody how much text there is.
+    /// Gets ready to embed these bots: asks the runner what it allows, and everybody how much text there is. `fresh` is
+    /// what a comparison has learnt of them.
     pub(in crate::commands) async fn ready(
         &self,
         listing: &Listing,
+        fresh: &HashMap<BotKey, Fresh>,
         ui: &Ui,
     ) -> Result<Ready, Error> {
         let (runner, fargate) = self.runner(listing).await?;
         let policy = policy(&self.resolved, runner.as_ref()).await?;
         let sources = self.sources(listing).await?;
         let Resolved { source, knowledge, model, .. } = &self.resolved;
-        let sizes = size::sizes(listing, sources, source.as_ref(), knowledge, ui).await;
+        let source = source.as_ref();
+        let question = size::Question { listing, fresh, source, knowledge };
+        let sizes = size::sizes(question, sources, ui).await;
         let pace = Pace {
             in_flight: policy.in_flight,
             launches_per_second: policy.launches_per_second,
@@ -228,8 +239,12 @@ impl Shop {
         ready: &Ready,
         listing: &Listing,
         wanted: impl Fn(&Bot) -> bool,
+        fresh: &HashMap<BotKey, Fresh>,
     ) -> Estimate {
-        self.estimated(listing, &ready.sizes, &ready.pace, wanted)
+        let bots = listing.bots.iter().zip(&ready.sizes);
+        let sizes: Vec<BotSize> =
+            bots.map(|(bot, size)| size.with(fresh.get(&bot.key).copied())).collect();
+        self.estimated(listing, &sizes, &ready.pace, wanted)
     }
 
     fn estimated(

@@ -1,15 +1,16 @@
 //! How much text each bot has and in which scripts, as far as that can be told without reading all of it: the rows of the
-//! source and a sample of their texts, else the sizes of uploaded files.
+//! source and a sample of their texts, else the sizes of uploaded files. Where documents have changed since the rows
+//! were made, what a comparison has learnt of them is added.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use vecferry_core::Side;
-use vecferry_core::bot::{Bot, DocumentAddress};
+use vecferry_core::bot::{Bot, BotKey, DocumentAddress};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
-use vecferry_core::reembed::estimate::{BotSize, chars_in_file};
+use vecferry_core::reembed::estimate::{BotSize, Fresh, chars_in_file};
 use vecferry_core::reembed::registry::Listing;
 use vecferry_core::reembed::rows::{Held, held, scripts};
 use vecferry_core::reembed::script::Scripts;
@@ -21,25 +22,30 @@ use crate::ui::Ui;
 /// Bots whose files are asked for at the same time: each is a request or two, and S3 takes thousands a second.
 const AT_ONCE: usize = 32;
 
+/// Whose size is asked for.
+pub(super) struct Question<'a> {
+    pub(super) listing: &'a Listing,
+    /// What is known already of documents that changed since the source's rows were made.
+    pub(super) fresh: &'a HashMap<BotKey, Fresh>,
+    pub(super) source: Option<&'a Dsn>,
+    pub(super) knowledge: &'a Knowledge,
+}
+
 /// One size for each bot of the listing, in its order. What cannot be asked is guessed later, and is no error: the
 /// estimate says so.
-pub(super) async fn sizes(
-    listing: &Listing,
-    sources: Sources,
-    source: Option<&Dsn>,
-    knowledge: &Knowledge,
-    ui: &Ui,
-) -> Vec<BotSize> {
+pub(super) async fn sizes(question: Question<'_>, sources: Sources, ui: &Ui) -> Vec<BotSize> {
+    let Question { listing, fresh, source, knowledge } = question;
     let rows = match source {
         Some(source) => Rows::read(source, knowledge, ui).await,
         None => Rows::default(),
     };
-    let mut sizes: Vec<BotSize> =
-        listing.bots.iter().map(|bot| rows.size(bot, knowledge.bot.is_some())).collect();
+    let named = knowledge.bot.is_some();
+    let size = |bot: &Bot| rows.size(bot, named).with(fresh.get(&bot.key).copied());
+    let mut sizes: Vec<BotSize> = listing.bots.iter().map(size).collect();
     let sources = Arc::new(sources);
     let mut asking = JoinSet::new();
     for (at, bot) in listing.bots.iter().enumerate() {
-        if sizes[at].source_chars.is_some() {
+        if sizes[at].source_chars.is_some() || sizes[at].fresh.is_some() {
             continue;
         }
         if asking.len() >= AT_ONCE {

@@ -116,10 +116,7 @@ fn show(outcome: &BotOutcome, ui: &Ui) -> Result<Exit, Error> {
         Ending::Swapped | Ending::Gone => Ok(Exit::Done),
         Ending::Failed { reason } => Err(CoreError::Tasks {
             what: format!("bot {} keeps its old rows: {reason}", outcome.bot),
-            hint: Some(
-                "mend or remove these documents, or choose --lost-documents keep-old or accept"
-                    .into(),
-            ),
+            hint: Some(remedy(outcome).into()),
         }
         .into()),
         Ending::GaveWay { to } => Err(CoreError::Tasks {
@@ -127,6 +124,20 @@ fn show(outcome: &BotOutcome, ui: &Ui) -> Result<Exit, Error> {
             hint: Some("one run per bot: wait for the other one".into()),
         }
         .into()),
+    }
+}
+
+/// What leads on from a failure.
+fn remedy(outcome: &BotOutcome) -> &'static str {
+    match (outcome.documents, outcome.lost.is_empty()) {
+        (0, true) => {
+            "the registry names no document of this bot that is there: add one in the application, or leave the bot as it is"
+        }
+        // Nothing would be left of it.
+        (0, false) => {
+            "mend or remove these documents; --lost-documents does not apply to a bot that lost all of them"
+        }
+        _ => "mend or remove these documents, or choose --lost-documents keep-old or accept",
     }
 }
 
@@ -154,4 +165,27 @@ fn render(outcome: &BotOutcome) -> String {
         text.push_str(&format!("\nlost: {}: {}", lost.source, lost.lost));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use vecferry_core::bot::BotKey;
+    use vecferry_embed::document::{Lost, Reason};
+    use vecferry_embed::stage::LostDocument;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_for_lost_documents_is_named_only_where_it_would_help() {
+        let key = BotKey { owner: "ann".into(), id: "b".into() };
+        let failed = Ending::Failed { reason: String::new() };
+        let nothing = BotOutcome::nothing(key, failed);
+        let lost = Lost::new(Reason::Missing, "status 404");
+        let lost = vec![LostDocument { source: "https://a".into(), lost }];
+        let all = BotOutcome { lost: lost.clone(), ..nothing.clone() };
+        let some = BotOutcome { documents: 1, lost, ..nothing.clone() };
+        assert!(remedy(&nothing).contains("no document") && !remedy(&nothing).contains("--lost"));
+        assert!(remedy(&all).contains("does not apply"));
+        assert!(remedy(&some).contains("choose --lost-documents"));
+    }
 }
