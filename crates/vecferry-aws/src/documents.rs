@@ -26,6 +26,7 @@ use vecferry_embed::web::content_type;
 
 use crate::Account;
 use crate::failure::said;
+pub use bucket::Access;
 
 /// Limits of what is read from S3.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ mod tasks;
 pub use account::Account;
 pub use bedrock::Bedrock;
 pub use bots::{DynamoBots, DynamoOptions};
-pub use documents::{ObjectLimits, S3Documents};
+pub use documents::{Access, ObjectLimits, S3Documents};
 pub use endpoint::cluster_at;
 pub use secret::{SecretSwitch, database_from, database_from_environment, database_from_secret};
 pub use table_role::TableRole;

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use url::Url;
 use vecferry_aws::{
-    Account, Bedrock, DynamoBots, DynamoOptions, EcsSettings, EcsTasks, S3Documents, TableRole,
+    Access, Account, Bedrock, DynamoBots, DynamoOptions, EcsSettings, EcsTasks, S3Documents,
+    TableRole,
 };
 use vecferry_core::bot::{Bot, DocumentAddress};
 use vecferry_core::error::on_one_line;
@@ -152,20 +153,20 @@ impl Services {
         Ok(Sources::new(sources))
     }
 
-    /// Makes sure that the bucket of uploaded files, where one is named, can be read.
+    /// Asks whether the bucket of uploaded files, where one is named, can be read from here.
     ///
     /// # Errors
-    /// When it is not there, or may not be read.
+    /// When it is not there.
     pub(crate) async fn check_bucket(
         &self,
         documents: &DocumentSettings,
         bots: &[Bot],
-    ) -> vecferry_core::Result<()> {
-        let Some(bucket) = documents.bucket.clone() else { return Ok(()) };
+    ) -> vecferry_core::Result<Access> {
+        let Some(bucket) = documents.bucket.clone() else { return Ok(Access::Granted) };
         let is_file = |address: &DocumentAddress| matches!(address, DocumentAddress::File(_));
         // Whoever has no file in it needs no account.
         if !bots.iter().any(|bot| bot.documents.iter().any(is_file)) {
-            return Ok(());
+            return Ok(Access::Granted);
         }
         S3Documents::new(self.account().await, Some(bucket)).check(bots).await
     }

@@ -14,32 +14,56 @@ use crate::failure::failed;
 /// is missing is refused too.
 const TRIED: usize = 3;
 
-impl S3Documents {
-    /// Makes sure that files of these bots can be read, by a request or a few. Without a bucket, or without uploaded
-    /// files, nothing is asked.
+/// What a look at the bucket says.
+#[derive(Debug)]
+pub enum Access {
+    /// Its files may be read, or none are wanted.
+    Granted,
+    /// Neither its listing nor any of a few files may be read from here, with what S3 said: enough where only tasks with
+    /// a role of their own read it.
+    Denied(Box<Error>),
+}
+
+impl Access {
+    /// The refusal as an error, where files are read from here.
     ///
     /// # Errors
-    /// [`Error::Service`] when the bucket is not there, or neither its listing nor any of a few files may be read.
-    pub async fn check(&self, bots: &[Bot]) -> Result<()> {
-        let Some(bucket) = &self.bucket else { return Ok(()) };
+    /// What S3 said.
+    pub fn granted(self) -> Result<()> {
+        match self {
+            Access::Granted => Ok(()),
+            Access::Denied(error) => Err(*error),
+        }
+    }
+}
+
+impl S3Documents {
+    /// Asks whether files of these bots can be read from here, by a request or a few. Without a bucket, or without
+    /// uploaded files, nothing is asked.
+    ///
+    /// # Errors
+    /// [`Error::Service`] when the bucket is not there, or S3 cannot be asked.
+    pub async fn check(&self, bots: &[Bot]) -> Result<Access> {
+        let Some(bucket) = &self.bucket else { return Ok(Access::Granted) };
         let files = bots.iter().filter_map(|bot| {
             let is_file = |it: &&DocumentAddress| matches!(it, DocumentAddress::File(_));
             Some((bot, bot.documents.iter().find(is_file)?))
         });
         let files: Vec<(&Bot, &DocumentAddress)> = files.take(TRIED).collect();
-        let Some((first, _)) = files.first() else { return Ok(()) };
+        let Some((first, _)) = files.first() else { return Ok(Access::Granted) };
         let prefix = format!("{}/{}/documents/", first.key.owner, first.key.id);
         let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
-        let Err(error) = request.send().await else { return Ok(()) };
+        let Err(error) = request.send().await else { return Ok(Access::Granted) };
         if status(&error) == Some(403) {
             for (bot, file) in files {
                 // Places of uploaded files are all in the bucket.
                 let Ok(place) = self.place(bot, file) else { continue };
                 let head = self.client.head_object().bucket(&place.bucket).key(&place.key);
                 if head.send().await.is_ok() {
-                    return Ok(());
+                    return Ok(Access::Granted);
                 }
             }
+            return Ok(Access::Denied(Box::new(unreadable(bucket, &error))));
         }
         Err(unreadable(bucket, &error))
     }
@@ -73,7 +97,7 @@ fn remedy(status: Option<u16>, code: Option<&str>) -> Option<&'static str> {
         ),
         (Some(301), _) => Some("the bucket is in another region: pass --region"),
         (Some(403), _) => Some(
-            "it needs s3:ListBucket and s3:GetObject (vecferry check --print-policy operator), and kms:Decrypt where \
+            "it needs s3:ListBucket and s3:GetObject (vecferry check --print-policy reembed), and kms:Decrypt where \
              the bucket has a key of its own; check --bucket too",
         ),
         _ => None,

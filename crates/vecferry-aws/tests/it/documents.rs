@@ -181,10 +181,10 @@ async fn a_bucket_that_is_not_there_is_one_error_with_what_to_look_at() {
     let (bucket, _) = bucket(&[]).await;
     let account = account(moto().await.endpoint()).await;
     let bots = [bot(), with_file("a.txt")];
-    S3Documents::new(&account, Some(bucket)).check(&bots).await.unwrap();
-    S3Documents::new(&account, None).check(&bots).await.unwrap();
+    S3Documents::new(&account, Some(bucket)).check(&bots).await.unwrap().granted().unwrap();
+    S3Documents::new(&account, None).check(&bots).await.unwrap().granted().unwrap();
     let wrong = S3Documents::new(&account, Some("no-such-bucket-z".into()));
-    wrong.check(&bots[..1]).await.unwrap();
+    wrong.check(&bots[..1]).await.unwrap().granted().unwrap();
     let error = wrong.check(&bots).await.unwrap_err();
     let said = vecferry_core::error::on_one_line(&error);
     assert!(said.contains("bucket no-such-bucket-z: NoSuchBucket"), "{said}");
@@ -202,10 +202,10 @@ async fn a_bucket_that_may_not_be_listed_will_do_while_a_file_may_be_read() {
     let s3 = S3Documents::new(&account(&site.url("")).await, Some("bucket".into()));
     let bots = [with_file("a.txt")];
     site.put(file, refused());
-    let error = s3.check(&bots).await.unwrap_err();
+    let error = s3.check(&bots).await.unwrap().granted().unwrap_err();
     assert!(error.hint().unwrap().contains("s3:GetObject"), "{error:?}");
     site.put(file, Page::of("text/plain", ""));
-    s3.check(&bots).await.unwrap();
+    s3.check(&bots).await.unwrap().granted().unwrap();
 }
 
 /// The site's answer to a request for an object, or a part of it.

@@ -63,7 +63,7 @@ impl Look<'_> {
             }
             _ => {}
         }
-        self.shop.check_bucket(listing).await?;
+        self.shop.check_bucket(listing).await?.granted()?;
         let sources = self.shop.sources(listing).await?;
         let objects = objects(listing, sources).await;
         let mut delta = compare(listing, &held, &objects, &self.terms);

@@ -1,6 +1,7 @@
 //! What `check` finds before a re-embedding: whether registry, model, knowledge table and runner can be spoken to, and
 //! are fit for it. What cannot be is a finding, so that one round of corrections is enough.
 
+use vecferry_aws::Access;
 use vecferry_core::error::on_one_line;
 use vecferry_core::preflight::{Finding, NotRun, Report, Severity};
 use vecferry_core::reembed::precheck;
@@ -61,8 +62,20 @@ async fn bucket(report: &mut Report, resolved: &Resolved, services: &Services, l
         return;
     }
     ran(report, NAME);
-    if let Err(error) = services.check_bucket(&resolved.documents, &listing.bots).await {
-        report.findings.push(failed(NAME, &error));
+    match services.check_bucket(&resolved.documents, &listing.bots).await {
+        Ok(Access::Granted) => {}
+        Ok(Access::Denied(error)) => {
+            let mut finding = failed(NAME, &error);
+            if resolved.tasks.at != RunnerAt::Local {
+                finding.severity = Severity::Warning;
+                finding.remedy =
+                    "the tasks' role must read it; from here, sizes stay unknown to the estimate, and a delta cannot be \
+                     compared"
+                        .into();
+            }
+            report.findings.push(finding);
+        }
+        Err(error) => report.findings.push(failed(NAME, &error)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use vecferry_aws::Access;
 use vecferry_core::bot::{Bot, BotKey};
 use vecferry_core::knowledge::Knowledge;
 use vecferry_core::pg::Dsn;
@@ -187,10 +188,18 @@ impl Shop {
         self.services.sources(&self.resolved.documents, self.folder.path(), &listing.bots).await
     }
 
-    /// Makes sure, before anything is offered, that the bucket of uploaded files can be read: otherwise every document
-    /// would be refused, one by one.
-    pub(in crate::commands) async fn check_bucket(&self, listing: &Listing) -> Result<(), Error> {
+    /// Asks, before anything is offered, whether the bucket of uploaded files can be read: otherwise every document would
+    /// be refused, one by one.
+    pub(in crate::commands) async fn check_bucket(
+        &self,
+        listing: &Listing,
+    ) -> Result<Access, Error> {
         Ok(self.services.check_bucket(&self.resolved.documents, &listing.bots).await?)
+    }
+
+    /// Whether documents are read by this process.
+    pub(super) fn runs_here(&self) -> bool {
+        self.resolved.tasks.at == RunnerAt::Local
     }
 
     fn model(&self) -> &Model {
