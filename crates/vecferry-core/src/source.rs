@@ -198,7 +198,7 @@ impl SourceSnapshot {
 /// Makes a connection see exactly an exported snapshot.
 ///
 /// # Errors
-/// [`Error::Postgres`], with [`Failure::SnapshotGone`] when the session that exported it has ended.
+/// [`Error::Postgres`], with [`crate::pg::Failure::SnapshotGone`] when the session that exported it has ended.
 pub(crate) async fn import_snapshot(connection: &mut WireConnection, snapshot: &str) -> Result<()> {
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",

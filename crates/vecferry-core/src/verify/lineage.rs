@@ -2,7 +2,7 @@
 //!
 //! Bots that were embedded anew, and those whose rows a delta removed, differ from the source by intention: they are left
 //! out of the comparison with it on both sides, and every other bot is compared as after a copy. What the target must
-//! hold of the ones left out is [`super::embedded`]'s. Several migrations may have their part in it: whoever embeds
+//! hold of the ones left out is [`mod@super::embedded`]'s. Several migrations may have their part in it: whoever embeds
 //! single bots after a delta (`--method reembed --bots`) has a newer migration on the target, and the delta's choices
 //! hold on. A copy begins anew: of what was before it, nothing counts but the bots that it left alone.
 

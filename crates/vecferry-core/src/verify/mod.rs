@@ -3,7 +3,7 @@
 //! Both sides are read at the same time, each in one exported snapshot, so that a source in use is compared with
 //! itself at one moment. While changes flow between the clusters ([`moment::Flow`]) the two snapshots never show the
 //! same moment: what differs is then read again ([`settle`]) until it is equal or proven different ([`reread`]).
-//! Bots that were embedded anew are not the source's ([`lineage`]); they are held against their record ([`embedded`]).
+//! Bots that were embedded anew are not the source's ([`lineage`]); they are held against their record ([`mod@embedded`]).
 //! Every judgement is a pure function over what was read; nothing here changes either cluster.
 
 pub mod content;

@@ -1,7 +1,8 @@
 //! Every reason for and against embedding a bot anew.
 
 use super::*;
-use crate::bot::{Splitting, SyncRecord};
+use crate::bot::{Splitting, SyncRecord, SyncStatus};
+use crate::delta::WebPolicy;
 use crate::reembed::registry::OddItem;
 
 const TAKEN: &str = "2026-03-01T12:00:00.4Z";
