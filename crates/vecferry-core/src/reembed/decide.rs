@@ -216,6 +216,9 @@ fn by_cause(ending: &Ending) -> Decision {
         StopCause::Interrupted => repeat(format!("its task was interrupted{said}")),
         StopCause::Exited => match stop.exit_code {
             Some(code) => {
+                // ECS's word for every container that ended.
+                let plain = stop.reason.to_ascii_lowercase().starts_with("essential container");
+                let said = if plain { "" } else { said.as_str() };
                 repeat(format!("its worker ended with exit code {code} and no result{said}"))
             }
             None => repeat(format!("its worker ended without a result{said}")),
