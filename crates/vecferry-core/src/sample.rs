@@ -1,7 +1,9 @@
 //! Plain inventories for unit tests: a small healthy pair of databases, to be spoilt by each test in its own way.
 
 use crate::inventory::{Column, Constraint, Extension, Index, Inventory, Server, Table, TableKind};
+use crate::knowledge::Knowledge;
 use crate::pg::QualifiedName;
+use crate::reembed::store::Settings;
 
 /// A server that lacks nothing: superuser, TLS, `major`.0, 8 GiB available.
 pub(crate) fn server(major: u32) -> Server {
@@ -47,6 +49,17 @@ pub(crate) fn inventory(major: u32, vector: Option<&str>) -> Inventory {
         views: vec![],
         large_objects: 0,
         roles: vec!["postgres".into()],
+    }
+}
+
+/// What a run embeds with.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        registry: "r".into(),
+        model: "m".into(),
+        dimensions: 8,
+        knowledge: Knowledge::default(),
+        splitting: None,
     }
 }
 

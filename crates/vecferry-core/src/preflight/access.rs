@@ -41,10 +41,7 @@ pub(super) fn source(facts: &Facts) -> Vec<Finding> {
     if hidden > 0 {
         found.push(blocker(
             side,
-            format!(
-                "the role may not read {}",
-                counted(usize::try_from(hidden).unwrap_or(usize::MAX), "large object")
-            ),
+            format!("the role may not read {}", counted(hidden, "large object")),
             format!("GRANT SELECT ON LARGE OBJECT … TO {role}, or use their owner"),
         ));
     }

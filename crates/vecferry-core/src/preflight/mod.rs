@@ -249,7 +249,7 @@ fn some_of<S: AsRef<str>>(names: &[S]) -> String {
 }
 
 /// `1 table`, `3 tables`.
-fn counted(count: usize, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     match count {
         1 => format!("1 {noun}"),
         count => format!("{count} {noun}s"),

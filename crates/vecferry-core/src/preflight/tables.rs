@@ -29,8 +29,10 @@ pub(super) fn selected(facts: &Facts) -> Vec<Finding> {
         }
     }
     if chosen.is_empty() {
-        let what =
-            format!("there is nothing to move: {} in the source", counted(all.len(), "table"));
+        let what = format!(
+            "there is nothing to move: {} in the source",
+            counted(all.len() as u64, "table")
+        );
         found.push(if facts.policy.selects_everything() {
             warning(SOURCE, what, "check the database named in --source")
         } else {

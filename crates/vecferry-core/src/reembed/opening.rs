@@ -59,25 +59,17 @@ fn to_record(found: Option<&RunRecord>, estimate: Option<&Estimate>) -> Option<E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::knowledge::Knowledge;
-    use crate::reembed::store::Settings;
+    use crate::sample::settings;
 
     fn estimate(bots: u64) -> Estimate {
         Estimate { bots, ..Estimate::default() }
     }
 
     fn record(finished: bool, recorded: Option<Estimate>) -> RunRecord {
-        let settings = Settings {
-            registry: "r".into(),
-            model: "m".into(),
-            dimensions: 8,
-            knowledge: Knowledge::default(),
-            splitting: None,
-        };
         let now = jiff::Timestamp::UNIX_EPOCH;
         RunRecord {
             id: "1".into(),
-            settings,
+            settings: settings(),
             started_at: now,
             finished_at: finished.then_some(now),
             seconds: 0.0,

@@ -23,6 +23,7 @@ use super::snapshot::View;
 use crate::error::Result;
 use crate::pg::{QualifiedName, quote_ident};
 use crate::policy::Policy;
+use crate::preflight::counted;
 use crate::reembed::proof::faulty_sql;
 use crate::reembed::rows::bot_type;
 use crate::reembed::store::Settings;
@@ -148,12 +149,12 @@ fn proven(
 ) -> Option<EmbeddedBot> {
     let mut differences = Vec::new();
     if let Some(recorded) = recorded_rows.filter(|recorded| *recorded != held.rows) {
-        differences.push(format!("{}, {recorded} when it was proven", rows(held.rows)));
+        differences.push(format!("{}, {recorded} when it was proven", counted(held.rows, "row")));
     }
     if held.faulty > 0 && !lost {
         differences.push(format!(
             "{} without a vector of {dimensions} dimensions that are not all zeros",
-            rows(held.faulty)
+            counted(held.faulty, "row")
         ));
     }
     let bot = bot.to_owned();
@@ -166,12 +167,8 @@ fn removed(bot: &str, held: Held) -> Option<EmbeddedBot> {
         bot: bot.to_owned(),
         recorded_rows: Some(0),
         rows: held.rows,
-        differences: vec![format!("{}, though its rows were removed", rows(held.rows))],
+        differences: vec![format!("{}, though its rows were removed", counted(held.rows, "row"))],
     })
-}
-
-fn rows(number: u64) -> String {
-    format!("{number} {}", if number == 1 { "row" } else { "rows" })
 }
 
 /// Compares; `None` where no migration has embedded a bot or is to, and where its table is not selected. Unless `vectors`

@@ -19,6 +19,7 @@ use crate::error::{Error, Result, Side};
 use crate::inventory::Inventory;
 use crate::pg::{QualifiedName, Session};
 use crate::phase::{Phase, Route};
+use crate::preflight::counted;
 use crate::reembed::store::Settings;
 use crate::store::{self, MigrationRecord, RelationRecord};
 
@@ -197,7 +198,7 @@ impl Embedding {
             });
         }
         let removed = self.bots.values().filter(|fate| **fate == Fate::Removed).count();
-        let bots = |number: usize| format!("{number} {}", if number == 1 { "bot" } else { "bots" });
+        let bots = |number: usize| counted(number as u64, "bot");
         let named = match (self.bots.len() - removed, removed) {
             (0, 0) => return None,
             (anew, 0) => format!("{} chosen to be embedded anew", bots(anew)),
@@ -263,21 +264,13 @@ pub(super) fn leave_out(
 mod tests {
     use super::*;
     use crate::copy::digest::{BotKey, Digest};
-    use crate::inventory::Column;
-    use crate::knowledge::Knowledge;
     use crate::pg::CopyFormat;
+    use crate::sample::{column, settings};
 
     fn embedding(route: Route, bots: &[(&str, Fate)]) -> Embedding {
-        let settings = Settings {
-            registry: "r".into(),
-            model: "m".into(),
-            dimensions: 8,
-            knowledge: Knowledge::default(),
-            splitting: None,
-        };
         let bots = bots.iter().map(|(bot, fate)| ((*bot).to_owned(), fate.clone()));
         let (id, phase) = ("1".to_owned(), Phase::Embedding);
-        Embedding { id, route, phase, settings: Some(settings), bots: bots.collect() }
+        Embedding { id, route, phase, settings: Some(settings()), bots: bots.collect() }
     }
 
     #[test]
@@ -323,18 +316,7 @@ mod tests {
     }
 
     fn scope(base_type: &str) -> Scope {
-        let bot = Column {
-            name: "botid".into(),
-            type_name: base_type.into(),
-            base_type: base_type.into(),
-            dimensions: None,
-            not_null: false,
-            generated: None,
-            identity: None,
-            default: None,
-            collation: None,
-            text_only: None,
-        };
+        let bot = column("botid", base_type);
         Scope {
             table: QualifiedName::new("public", "items"),
             columns: Vec::new(),

@@ -79,8 +79,10 @@ pub(crate) async fn run(args: &Cleanup, settings: &Settings, ui: &Ui) -> Result<
 /// After a rollback the application is on the source; a temporary cluster then is no leftover.
 async fn refuse_source_in_use(target: &Dsn, of_made: &[Leftover]) -> Result<(), Error> {
     let goes = of_made.iter().find(|one| one.kind == TEMPORARY_CLUSTER && !one.kept);
-    let rolled_back = status(target).await?.is_some_and(|status| status.rolled_back());
-    let Some(cluster) = goes.filter(|_| rolled_back) else { return Ok(()) };
+    let Some(cluster) = goes else { return Ok(()) };
+    if !status(target).await?.is_some_and(|status| status.rolled_back()) {
+        return Ok(());
+    }
     Err(CoreError::Refused {
         side: Side::Source,
         what: format!(

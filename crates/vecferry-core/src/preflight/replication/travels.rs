@@ -119,10 +119,7 @@ pub(super) fn left_behind(facts: &Facts) -> Vec<Finding> {
     if objects > 0 {
         found.push(warning(
             SOURCE,
-            format!(
-                "{}: changes to them are not followed",
-                counted(usize::try_from(objects).unwrap_or(usize::MAX), "large object")
-            ),
+            format!("{}: changes to them are not followed", counted(objects, "large object")),
             "nothing to do: cutover copies those that differ again, while writes are refused",
         ));
     }
@@ -130,7 +127,7 @@ pub(super) fn left_behind(facts: &Facts) -> Vec<Finding> {
     if sequences > 0 {
         found.push(note(
             SOURCE,
-            format!("{}: positions are not followed", counted(sequences, "sequence")),
+            format!("{}: positions are not followed", counted(sequences as u64, "sequence")),
             "nothing to do: cutover sets them, ahead of the source by a margin",
         ));
     }

@@ -530,13 +530,7 @@ mod tests {
 
     #[test]
     fn settings_name_what_differs() {
-        let settings = Settings {
-            registry: "r".into(),
-            model: "m".into(),
-            dimensions: 8,
-            knowledge: Knowledge::default(),
-            splitting: None,
-        };
+        let settings = crate::sample::settings();
         assert!(settings.differences(&settings).is_empty());
         let other = Settings {
             model: "n".into(),

@@ -118,6 +118,12 @@ pub(super) fn mixed_models(flags: &Reembed, settings: &Settings) -> Result<Optio
     }))
 }
 
+/// Whether this time of the source is in the future, in words.
+pub(in crate::commands) fn yet_to_come(taken_at: Timestamp) -> Option<String> {
+    (taken_at > Timestamp::now())
+        .then(|| format!("the source cannot be as it was at {taken_at}: that is yet to come"))
+}
+
 /// The recorded terms, which nobody may contradict; of a delta that begins now, those of the settings.
 async fn terms(
     args: &Migrate,
@@ -133,8 +139,7 @@ async fn terms(
             let hint = "pass --source-time, like 2026-03-01T12:00:00Z: the time of the snapshot, or an earlier one";
             return Err(Mistake::new(what, hint).into());
         };
-        if taken_at > Timestamp::now() {
-            let what = format!("the source cannot be as it was at {taken_at}: that is yet to come");
+        if let Some(what) = yet_to_come(taken_at) {
             let hint = "pass --source-time in UTC with a Z, or with its own offset, like 2026-03-01T12:00:00+09:00";
             return Err(Mistake::new(what, hint).into());
         }

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use vecferry_core::Error as CoreError;
 use vecferry_core::bot::BotKey;
@@ -18,7 +17,7 @@ use vecferry_core::reembed::estimate::Estimate;
 
 use super::in_words;
 use crate::cli;
-use crate::commands::delta::Look;
+use crate::commands::delta::{Look, yet_to_come};
 use crate::commands::reembed::Outlook;
 use crate::error::Error;
 use crate::settings::Settings;
@@ -90,10 +89,8 @@ impl Question<'_> {
         let Some(taken_at) = taken_at else {
             return Err("--source-time does not say when the source was as it is".into());
         };
-        if taken_at > Timestamp::now() {
-            return Err(format!(
-                "the source cannot be as it was at {taken_at}: that is yet to come"
-            ));
+        if let Some(why) = yet_to_come(taken_at) {
+            return Err(why);
         }
         let clusters = settings.clusters().await.map_err(|error| in_words(&error))?;
         let terms = Terms { taken_at, web: settings.web(delta).unwrap_or_default() };
